@@ -1,0 +1,27 @@
+# Third-party packages, all as imported targets. Order matters: protobuf before what may define protobuf::libprotobuf.
+
+find_package(Threads REQUIRED)
+find_package(Protobuf REQUIRED)
+find_package(gRPC CONFIG REQUIRED)
+find_package(absl CONFIG REQUIRED)
+find_package(OpenCV REQUIRED COMPONENTS core imgcodecs imgproc)
+find_package(JPEG REQUIRED)
+find_package(GIF REQUIRED)
+find_package(OpenSSL REQUIRED COMPONENTS Crypto)
+find_package(spdlog CONFIG REQUIRED)
+find_package(prometheus-cpp CONFIG REQUIRED COMPONENTS core pull)
+find_package(CLI11 CONFIG REQUIRED)
+find_package(nlohmann_json CONFIG REQUIRED)
+if(VITOWER_BUILD_TESTS)
+  find_package(GTest CONFIG REQUIRED)
+endif()
+if(VITOWER_BUILD_BENCHMARKS)
+  find_package(benchmark CONFIG REQUIRED)
+endif()
+if(VITOWER_WITH_TORCH)
+  include(Torch)
+endif()
+
+# What a public header of ours may use of absl (Status, StatusOr, Span, annotations).
+add_library(vitower_absl INTERFACE)
+target_link_libraries(vitower_absl INTERFACE absl::status absl::statusor absl::span absl::strings absl::core_headers)
