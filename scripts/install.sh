@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Installs what vitower is built with, on Debian 12/13 or Ubuntu 24.04: Debian packages, and libtorch as the PyPI wheel
+# in a private virtual environment (.venv). Does nothing that is done already; run it as often as you like.
+#
+#   scripts/install.sh            what building and running takes
+#   scripts/install.sh --tests    and what the tests take: the reference implementation, a Prometheus, clang
+#
+# VITOWER_TORCH_INDEX   a package index to take torch from (a CPU-only one saves gigabytes where pip's default is the CUDA build)
+# PYTHON                the python3 to make .venv with
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=(g++ cmake ninja-build ccache pkg-config python3-venv ca-certificates
+  libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libabsl-dev
+  libopencv-dev libjpeg-dev libgif-dev libssl-dev libspdlog-dev prometheus-cpp-dev libcli11-dev nlohmann-json3-dev)
+torch="torch==2.13.0"
+python_packages=()
+if [[ ${1:-} == --tests ]]; then
+  packages+=(libgtest-dev libgmock-dev libbenchmark-dev clang clang-tidy prometheus curl git procps)
+  python_packages=(-r tests/requirements.txt)
+elif [[ -n ${1:-} ]]; then
+  sed -n '2,9p' "$0"; exit 2
+fi
+
+missing=()
+for package in "${packages[@]}"; do
+  [[ $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) == "install ok installed" ]] || missing+=("$package")
+done
+if ((${#missing[@]})); then
+  echo "install: Debian packages: ${missing[*]}"
+  as_root=(); ((EUID == 0)) || as_root=(sudo)
+  "${as_root[@]}" apt-get update -qq
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+[[ -x .venv/bin/python ]] || "${PYTHON:-python3}" -m venv .venv
+pip=(.venv/bin/python -m pip --disable-pip-version-check)
+if ! .venv/bin/python -c "import importlib.metadata as m, sys; sys.exit(m.version('torch').split('+')[0] != '${torch#torch==}')" 2>/dev/null; then
+  index=(); [[ -z ${VITOWER_TORCH_INDEX:-} ]] || index=(--index-url "$VITOWER_TORCH_INDEX")
+  if "${pip[@]}" install -q --dry-run --report - "${index[@]}" "$torch" 2>/dev/null | grep -q '"nvidia-'; then
+    echo "install: $torch comes with CUDA here: about 3 GB to download, 6 GB on disk." \
+         "Set VITOWER_TORCH_INDEX to a CPU index to avoid that."
+  else
+    echo "install: $torch (CPU build, about 200 MB)"
+  fi
+  "${pip[@]}" install -q "${index[@]}" "$torch"
+fi
+if ((${#python_packages[@]})); then
+  stamp=.venv/requirements.sha256
+  if ! sha256sum --status -c "$stamp" 2>/dev/null; then
+    echo "install: Python packages of the tests"
+    "${pip[@]}" install -q "${python_packages[@]}"
+    "${pip[@]}" install -q --no-deps -r tests/requirements-no-deps.txt
+    sha256sum tests/requirements*.txt >"$stamp"
+  fi
+fi
+echo "install: complete"
