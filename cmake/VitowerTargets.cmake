@@ -14,6 +14,12 @@ if(VITOWER_SANITIZE)
   target_link_options(vitower_options INTERFACE -fsanitize=${VITOWER_SANITIZE})
 endif()
 
+# clang-tidy runs on what is shipped (vitower_library, vitower_program), not on tests and generated code.
+option(VITOWER_CLANG_TIDY "Run clang-tidy on the sources of the project" OFF)
+if(VITOWER_CLANG_TIDY)
+  find_program(VITOWER_CLANG_TIDY_PROGRAM NAMES clang-tidy clang-tidy-19 clang-tidy-18 clang-tidy-14 REQUIRED)
+endif()
+
 # vitower_library(NAME [SHARED] HEADERS a.h ... [PRIVATE_HEADERS b.h ...] SOURCES a.cc ...)
 # HEADERS are the folder's public face: each must compile alone (target all_verify_interface_header_sets).
 function(vitower_library name)
@@ -25,6 +31,21 @@ function(vitower_library name)
   endif()
   target_sources(${name} PRIVATE ${ARG_SOURCES} ${ARG_PRIVATE_HEADERS}
                          PUBLIC FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR} FILES ${ARG_HEADERS})
+  vitower_target(${name})
+endfunction()
+
+# vitower_program(NAME SOURCES a.cc ...)
+function(vitower_program name)
+  cmake_parse_arguments(ARG "" "" "SOURCES" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
+  vitower_target(${name})
+endfunction()
+
+function(vitower_target name)
   target_link_libraries(${name} PRIVATE vitower_options)
+  if(VITOWER_CLANG_TIDY)
+    set_target_properties(${name} PROPERTIES CXX_CLANG_TIDY "${VITOWER_CLANG_TIDY_PROGRAM};--quiet")
+  endif()
 endfunction()
 set(CMAKE_VERIFY_INTERFACE_HEADER_SETS ON)

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Checks the include rights of docs/design.md: which folder may include which, and where third-party types may appear.
+#   cli -> all; server -> preprocess, model/encoder.h, proto; client -> proto; model -> preprocess/frames.h;
+#   preprocess -> nothing of ours. Headers: std and, of absl, Status, StatusOr, Span, Time and annotations.
+set -euo pipefail
+cd "${1:-$(dirname "$0")/..}"
+fail=0
+complain() { echo "layering: $1" >&2; fail=1; }
+
+# allowed FOLDER REGEX: every include of a file of ours in FOLDER must match REGEX.
+allowed() {
+  local folder=$1 regex=$2 line
+  while IFS= read -r line; do
+    [[ ${line#*\"} =~ ^($regex) ]] || complain "$line is not among what $folder/ may include"
+  done < <(grep -HnoE '^#include "(preprocess|model|server|client|cli|proto|vitower|tests)/[^"]*' "$folder"/*.h "$folder"/*.cc 2>/dev/null)
+}
+allowed preprocess 'preprocess/'
+allowed model 'model/|preprocess/frames\.h'
+allowed server 'server/|preprocess/|model/encoder\.h|vitower/v1/'
+allowed client 'client/|vitower/v1/'
+allowed cli 'cli/|server/|preprocess/|model/|client/|vitower/v1/'
+
+# only FOLDER... may include what matches REGEX
+only() {
+  local what=$1 regex=$2 line; shift 2
+  while IFS= read -r line; do
+    local folder=${line%%/*}
+    [[ " $* " == *" $folder "* ]] || complain "$line: $what belongs to: $*"
+  done < <(grep -HnE "^#include [<\"]($regex)" {preprocess,model,server,client,cli}/*.{h,cc} 2>/dev/null)
+}
+only libtorch 'ATen|c10|torch|caffe2' model
+only OpenCV 'opencv2' preprocess
+only gRPC 'grpc' server client cli
+only prometheus-cpp 'prometheus/' server
+only spdlog 'spdlog/' server cli
+
+# Third-party types stay in .cc files; a header that a folder keeps to itself says so with the comment "// private header".
+while IFS= read -r header; do
+  grep -q '^// private header' "$header" && continue
+  while IFS= read -r line; do
+    complain "$header:$line: a public header may use only std and absl's Status, StatusOr, Span, Time, annotations"
+  done < <(grep -nE '^#include [<"][a-z0-9_+]+/' "$header" |
+           grep -vE '[<"](preprocess|model|server|client|cli)/|absl/(status/status(or)?|types/span|time/(time|clock)|base/(thread_annotations|attributes))\.h|<sys/')
+done < <(ls {preprocess,model,server,client,cli}/*.h 2>/dev/null)
+((fail == 0)) && echo "layering: ok"
+exit $fail

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds the dev preset and passes every test.
+#   scripts/test.sh               all tests
+#   scripts/test.sh -R Batcher    arguments go to ctest
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scripts/install.sh --tests
+cmake --preset dev >/dev/null
+cmake --build --preset dev
+ctest --preset dev "$@"
