@@ -15,7 +15,8 @@ namespace vitower {
 // From encoded image bytes to frames sized for the tower, in four steps, so that a server can refuse an image from its
 // header before any work is done and can time each step: ProbeImage -> TargetSize -> DecodeImage -> ResizeToFrames.
 // All functions are thread-safe, keep no reference to their arguments and block only for their own computing. Whatever
-// the bytes are, they return INVALID_ARGUMENT with a message that names what is wrong and the limit: they never throw.
+// the bytes are, they return INVALID_ARGUMENT with a message that names what is wrong and the limit (RESOURCE_EXHAUSTED
+// where memory runs out): they never throw.
 
 enum class ImageFormat : uint8_t { kJpeg, kPng, kWebp, kBmp, kGif };
 
@@ -30,8 +31,8 @@ struct ImageSize {
 // What the header of an encoded image claims.
 struct ImageHeader {
   ImageFormat format = ImageFormat::kJpeg;
-  ImageSize size;           // as stored, before EXIF is applied
-  int exif_orientation = 1; // 1 to 8; 1 where the file has none
+  ImageSize size;            // as stored, before EXIF is applied
+  int exif_orientation = 1;  // 1 to 8; 1 where the file has none
 };
 
 // pixels; the value at which Pillow refuses an image as a decompression bomb
