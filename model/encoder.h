@@ -32,8 +32,8 @@ struct TowerConfig {
   int64_t temporal_patch_size = 2;
   int64_t spatial_merge_size = 2;
   int64_t in_channels = 3;
-  int64_t num_position_embeddings = 2304;          // a square: 48 * 48
-  std::vector<int64_t> deepstack_visual_indexes;   // 0-based block indices, ascending; empty for Qwen3.5
+  int64_t num_position_embeddings = 2304;         // a square: 48 * 48
+  std::vector<int64_t> deepstack_visual_indexes;  // 0-based block indices, ascending; empty for Qwen3.5
 
   int64_t head_dim() const { return hidden_size / num_heads; }
   int64_t patch_dim() const { return in_channels * temporal_patch_size * patch_size * patch_size; }
@@ -79,8 +79,8 @@ struct ForwardTimes {
   std::chrono::nanoseconds patch_embed{0};  // the Linear
   std::chrono::nanoseconds position{0};     // learned position rows and rotary tables
   std::chrono::nanoseconds blocks{0};
-  std::chrono::nanoseconds merger{0};       // main merger and the DeepStack mergers
-  std::chrono::nanoseconds download{0};     // outputs into host memory
+  std::chrono::nanoseconds merger{0};    // main merger and the DeepStack mergers
+  std::chrono::nanoseconds download{0};  // outputs into host memory
 };
 
 struct EncodedBatch {
@@ -90,8 +90,8 @@ struct EncodedBatch {
   ForwardTimes times;
 };
 
-// Turns frames into embeddings: the interface that the server knows. The tower implements it; so does a puppet in tests.
-// Items of any sizes are packed without padding; an item's rows do not depend on its neighbours beyond
+// Turns frames into embeddings: the interface that the server knows. The tower implements it; so does a puppet in
+// tests. Items of any sizes are packed without padding; an item's rows do not depend on its neighbours beyond
 // floating-point noise. Not thread-safe: one worker calls Forward at a time. Forward blocks for the whole pass.
 // Fails with INVALID_ARGUMENT for frames that do not fit the tower and INTERNAL for faults of the device.
 class Encoder {

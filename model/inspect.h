@@ -12,12 +12,12 @@ namespace vitower {
 // What a checkpoint holds and what serving it would take.
 struct CheckpointSummary {
   std::string folder;
-  std::string prefix;          // of the tower's tensors: "model.visual.", "visual." or "vision_tower."
+  std::string prefix;  // of the tower's tensors: "model.visual.", "visual." or "vision_tower."
   std::vector<std::string> files;
   DType stored_dtype = DType::kBf16;
-  int64_t tensor_count = 0;    // of the tower
+  int64_t tensor_count = 0;  // of the tower
   int64_t parameter_count = 0;
-  int64_t weight_bytes = 0;    // as stored
+  int64_t weight_bytes = 0;  // as stored
   TowerConfig tower;
   ImageProcessorConfig image_processor;
 };

@@ -15,7 +15,8 @@ namespace vitower {
 // One intermediate of a forward pass, in fp32: called on the thread of Forward, `values` is borrowed.
 // Names: "pixel_values" [n_patches, 1536], "patch_embed", "position", "block_0" ... [n_patches, hidden_size],
 // "merger", "deepstack_0" ... [n_tokens, out_hidden_size].
-using StageObserver = std::function<void(std::string_view name, int64_t rows, int64_t cols, absl::Span<const float> values)>;
+using StageObserver =
+    std::function<void(std::string_view name, int64_t rows, int64_t cols, absl::Span<const float> values)>;
 
 struct LoadOptions {
   // A checkpoint folder as downloaded from the hub (config.json, preprocessor_config.json or processor_config.json,
@@ -25,7 +26,7 @@ struct LoadOptions {
   std::optional<DType> dtype;  // unset: the checkpoint's own. fp16 is refused on a CPU.
   int threads = 0;             // of the device's compute pool; 0: one for each core this process may use
   std::function<void(std::string_view message)> log;  // progress of loading; may be empty
-  StageObserver observer;      // for tests and debugging: makes every pass slower; empty in service
+  StageObserver observer;  // for tests and debugging: makes every pass slower; empty in service
 };
 
 // Reads the tower's tensors (memory-mapped; nothing else of the checkpoint), checks every name, shape and dtype, and

@@ -18,11 +18,11 @@ absl::StatusOr<TowerConfig> NamedShape(std::string_view name);  // INVALID_ARGUM
 
 struct CheckpointRecipe {
   std::string shape = "tiny";
-  DType dtype = DType::kBf16;             // bf16 or fp32
-  uint64_t seed = 0;                      // equal recipes give equal bytes
-  bool outliers = false;                  // massive activations like those of trained towers
-  int shards = 1;                         // safetensors files; more than one adds the index
-  std::string prefix = "model.visual.";   // of every tensor name
+  DType dtype = DType::kBf16;            // bf16 or fp32
+  uint64_t seed = 0;                     // equal recipes give equal bytes
+  bool outliers = false;                 // massive activations like those of trained towers
+  int shards = 1;                        // safetensors files; more than one adds the index
+  std::string prefix = "model.visual.";  // of every tensor name
 };
 
 // Writes random weights in the hub's layout (config.json, preprocessor_config.json with the hub's limits, safetensors),

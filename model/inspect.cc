@@ -1,0 +1,27 @@
+#include "model/inspect.h"
+
+#include "model/checkpoint.h"
+
+namespace vitower {
+
+absl::StatusOr<CheckpointSummary> InspectCheckpoint(const std::string& folder) {
+  const auto checkpoint = OpenCheckpoint(folder);
+  if (!checkpoint.ok()) return checkpoint.status();
+  const TowerSource& source = checkpoint->source;
+  CheckpointSummary summary;
+  summary.folder = folder;
+  summary.prefix = checkpoint->prefix;
+  summary.files = checkpoint->files;
+  summary.stored_dtype = source.dtype;
+  summary.tensor_count = static_cast<int64_t>(source.tensors.size());
+  for (const TowerTensor& tensor : source.tensors) {
+    const auto bytes = static_cast<int64_t>(tensor.bytes.size());
+    summary.weight_bytes += bytes;
+    summary.parameter_count += bytes / (tensor.dtype == "F32" ? 4 : 2);
+  }
+  summary.tower = source.tower;
+  summary.image_processor = source.image_processor;
+  return summary;
+}
+
+}  // namespace vitower

@@ -1,0 +1,128 @@
+"""The tower against transformers' Qwen3VLVisionModel, live, on weights and pictures drawn anew each run."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import numpy
+import pytest
+import reference
+import torch
+from safetensors.torch import load_file, save_file
+
+TOWER_DUMP = Path(os.environ["VITOWER_BIN_DIR"]) / "tower_dump"
+SEED = int(os.environ.get("VITOWER_TEST_SEED") or int.from_bytes(os.urandom(4), "little"))
+print(f"VITOWER_TEST_SEED={SEED}")
+
+# head_dim 72 and 64, with DeepStack and without.
+TOWERS = {
+    "72": dict(depth=3, hidden_size=144, num_heads=2, intermediate_size=304, out_hidden_size=112,
+               deepstack_visual_indexes=[0, 2], **reference.TOWER),
+    "64": dict(depth=4, hidden_size=128, num_heads=2, intermediate_size=256, out_hidden_size=96,
+               deepstack_visual_indexes=[1, 2, 3], **reference.TOWER),
+    "35": dict(depth=3, hidden_size=192, num_heads=3, intermediate_size=384, out_hidden_size=128,
+               deepstack_visual_indexes=[], **reference.TOWER),
+}
+LAYOUTS = {
+    "72": dict(prefix="model.visual."),
+    "64": dict(prefix="visual.", shards=3),
+    "35": dict(prefix="vision_tower.", linear_patch=True, dtype=torch.float32),
+}
+
+
+def random_items(rng):
+    """Stills of mixed sizes, two alike among them, and a clip of two slices."""
+    shapes = [(1, 4, 4), (1, 14, 14), (1, 14, 14), (1, 2, 18), (4, 6, 10), (1, 26, 8)]
+    return [rng.integers(0, 256, (frames, 16 * h, 16 * w, 3), dtype=numpy.uint8) for frames, h, w in shapes]
+
+
+def run_vitower(model, items, dtype, folder, *options):
+    save_file({str(i): torch.from_numpy(item) for i, item in enumerate(items)}, folder / "frames.safetensors")
+    output = folder / f"out-{dtype}.safetensors"
+    subprocess.run([TOWER_DUMP, "--model", model, "--dtype", dtype, "--input", folder / "frames.safetensors",
+                    "--output", output, *options], check=True)
+    return load_file(output)
+
+
+def rel_l2(value, expected):
+    return ((value - expected).norm() / expected.norm()).item()
+
+
+def smallest_cosine(value, expected):
+    return torch.nn.functional.cosine_similarity(value, expected, dim=1).min().item()
+
+
+def check_fp32(name, value, expected):
+    """relL2, and the largest difference for values of scale one."""
+    scale = max(1.0, expected.pow(2).mean().sqrt().item())
+    error, largest = rel_l2(value, expected), (value - expected).abs().max().item() / scale
+    print(f"  fp32 {name}: relL2 {error:.1e}, max {largest:.1e}")
+    assert error <= 1e-5 and largest <= 3e-5, name
+
+
+def check_bf16(name, value, expected, reference_value):
+    """Not further from fp32 than the reference's own bf16 is, with a margin for another order of the sums."""
+    own, error = rel_l2(reference_value, expected), rel_l2(value, expected)
+    cosine = smallest_cosine(value, expected)
+    print(f"  bf16 {name}: relL2 {error:.2e}, reference {own:.2e}, smallest cosine {cosine:.5f}")
+    assert error <= 1.2 * own and cosine >= 0.9996, name
+
+
+def stages_of(dump):
+    return {name.removeprefix("stage."): value for name, value in dump.items() if name.startswith("stage.")}
+
+
+def outputs_of(dump):
+    return {"merger" if name == "tokens" else name: value.float() for name, value in dump.items()
+            if name == "tokens" or name.startswith("deepstack_")}
+
+
+def check_against(reference_fp32, reference_bf16, fp32, bf16):
+    assert set(fp32) == set(bf16) <= set(reference_fp32)
+    for name, value in fp32.items():
+        if name == "pixel_values":
+            assert torch.equal(value, reference_fp32[name]) and torch.equal(bf16[name], reference_bf16[name])
+            continue
+        check_fp32(name, value, reference_fp32[name])
+        check_bf16(name, bf16[name], reference_fp32[name], reference_bf16[name])
+
+
+@pytest.mark.parametrize("name", TOWERS)
+def test_small_towers_agree_stage_by_stage(name, tmp_path):
+    state = reference.random_tower_state(TOWERS[name], SEED)
+    items = random_items(numpy.random.default_rng(SEED))
+    reference.save_tower(tmp_path, TOWERS[name], state, **LAYOUTS[name])
+    stages = [reference.run_tower(reference.build_tower(TOWERS[name], state, dtype), items)
+              for dtype in (torch.float32, torch.bfloat16)]
+    dumps = [run_vitower(tmp_path, items, dtype, tmp_path) for dtype in ("fp32", "bf16")]
+    assert set(stages_of(dumps[0])) == set(stages[0])
+    check_against(*stages, *map(stages_of, dumps))
+    check_against(*stages, *map(outputs_of, dumps))
+
+
+def load_reference(folder):
+    """transformers' own reading of a folder that make-checkpoint wrote."""
+    from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLConfig
+
+    prefix = "model.visual."
+    state = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        state.update({name.removeprefix(prefix): value.float() for name, value in load_file(file).items()})
+    return Qwen3VLConfig.from_pretrained(folder).vision_config, state
+
+
+@pytest.mark.parametrize("shape, options", [("tiny", ["--outliers"]), ("2b", []), ("2b", ["--outliers"])])
+def test_made_checkpoints_agree(shape, options, tmp_path):
+    folder = tmp_path / "model"
+    subprocess.run([TOWER_DUMP, "--make", shape, folder, "--seed", str(SEED), "--shards", "2", *options], check=True)
+    config, state = load_reference(folder)
+    rng = numpy.random.default_rng(SEED)
+    items = [rng.integers(0, 256, (1, 256, 256, 3), dtype=numpy.uint8),
+             rng.integers(0, 256, (1, 96, 160, 3), dtype=numpy.uint8)]
+    stages = [reference.run_tower(reference.build_tower(config, state, dtype), items)
+              for dtype in (torch.float32, torch.bfloat16)]
+    if options:
+        assert max(value.abs().max() for value in stages[0].values()) > 2900
+    del state
+    check_against(*stages, *(outputs_of(run_vitower(folder, items, dtype, tmp_path, "--no-stages"))
+                             for dtype in ("fp32", "bf16")))

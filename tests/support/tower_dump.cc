@@ -1,0 +1,220 @@
+// Runs a tower over frames and writes all that it computes on the way, for the parity tests, or how long it takes.
+//   tower_dump --make SHAPE DIR [--dtype X] [--outliers] [--shards N] [--seed N]
+//   tower_dump --model M --dtype X --input frames.safetensors --output out.safetensors [--no-stages]
+//   tower_dump --model M --dtype X --bench TxHxW,N*TxHxW,... [--serve]
+#include <sys/resource.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+#include <map>
+#include <set>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "model/load.h"
+#include "model/make_checkpoint.h"
+#include "model/safetensors.h"
+
+namespace vitower {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+[[noreturn]] void Die(const absl::Status& status) {
+  std::cerr << "tower_dump: " << status << "\n";
+  std::exit(1);
+}
+
+template <typename T>
+T Must(absl::StatusOr<T> value) {
+  if (!value.ok()) Die(value.status());
+  return *std::move(value);
+}
+
+struct Arguments {
+  std::vector<std::string> words;
+  std::map<std::string, std::string> values;
+  bool Has(const std::string& key) const { return values.contains(key); }
+  std::string Get(const std::string& key, const std::string& otherwise) const {
+    const auto found = values.find(key);
+    return found == values.end() ? otherwise : found->second;
+  }
+};
+
+Arguments Parse(int argc, char** argv) {
+  static const std::set<std::string> kSwitches = {"--outliers", "--no-stages", "--serve"};
+  Arguments arguments;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (!word.starts_with("--")) {
+      arguments.words.push_back(word);
+    } else if (kSwitches.contains(word) || i + 1 == argc) {
+      arguments.values[word] = "";
+    } else {
+      arguments.values[word] = argv[++i];
+    }
+  }
+  return arguments;
+}
+
+DType DTypeOf(const std::string& name) {
+  return name == "fp32" ? DType::kFp32 : name == "fp16" ? DType::kFp16 : DType::kBf16;
+}
+
+// Item i of the input is the tensor "i", U8 [frames, height, width, 3].
+std::vector<Frames> ReadFrames(const std::string& path, const TowerConfig& tower) {
+  const SafetensorsFile file = Must(SafetensorsFile::Open(path));
+  std::vector<Frames> items;
+  for (size_t i = 0; i < file.tensors().size(); ++i) {
+    const SafetensorsTensor& tensor = file.tensors().at(std::to_string(i));
+    const auto* bytes = reinterpret_cast<const uint8_t*>(tensor.bytes.data());
+    Frames frames;
+    frames.frame_count = tensor.shape.at(0);
+    frames.height = tensor.shape.at(1);
+    frames.width = tensor.shape.at(2);
+    frames.rgb.assign(bytes, bytes + tensor.bytes.size());
+    frames.grid = {frames.frame_count == 1 ? 1 : frames.frame_count / tower.temporal_patch_size,
+                   frames.height / tower.patch_size, frames.width / tower.patch_size};
+    items.push_back(std::move(frames));
+  }
+  return items;
+}
+
+OutputSet Everything(const TowerConfig& tower) { return {true, std::vector<bool>(tower.deepstack_visual_indexes.size(), true)}; }
+
+std::vector<const Frames*> Pointers(const std::vector<Frames>& items) {
+  std::vector<const Frames*> pointers;
+  for (const Frames& item : items) pointers.push_back(&item);
+  return pointers;
+}
+
+// Copies of what the observer and the outputs borrow.
+class Dump final {
+ public:
+  void Add(std::string name, std::string dtype, int64_t rows, int64_t cols, const void* bytes, size_t size) {
+    const auto* first = static_cast<const std::byte*>(bytes);
+    tensors_.push_back({{std::move(name), std::move(dtype), {rows, cols}}, {first, first + size}});
+  }
+  void Add(const std::string& name, const HostTensor& tensor) {
+    Add(name, std::string(SafetensorsName(tensor.dtype)), tensor.rows, tensor.cols, tensor.data.get(),
+        tensor.rows * tensor.cols * ByteSize(tensor.dtype));
+  }
+  absl::Status Write(const std::string& path) const {
+    std::vector<SafetensorsContent> contents;
+    for (const Entry& tensor : tensors_) contents.push_back({tensor.entry, tensor.bytes});
+    return WriteSafetensors(path, contents);
+  }
+
+ private:
+  struct Entry {
+    SafetensorsEntry entry;
+    std::vector<std::byte> bytes;
+  };
+  std::vector<Entry> tensors_;
+};
+
+int Make(const Arguments& arguments) {
+  CheckpointRecipe recipe;
+  recipe.shape = arguments.Get("--make", "tiny");
+  recipe.dtype = DTypeOf(arguments.Get("--dtype", "bf16"));
+  recipe.outliers = arguments.Has("--outliers");
+  recipe.shards = std::atoi(arguments.Get("--shards", "1").c_str());
+  recipe.seed = std::strtoull(arguments.Get("--seed", "0").c_str(), nullptr, 10);
+  const absl::Status status = WriteRandomCheckpoint(arguments.words.at(0), recipe);
+  if (!status.ok()) Die(status);
+  return 0;
+}
+
+LoadOptions OptionsOf(const Arguments& arguments) {
+  LoadOptions options;
+  options.model = arguments.Get("--model", "random:tiny");
+  if (arguments.Has("--dtype")) options.dtype = DTypeOf(arguments.Get("--dtype", ""));
+  options.threads = std::atoi(arguments.Get("--threads", "0").c_str());
+  return options;
+}
+
+int RunOnce(const Arguments& arguments) {
+  Dump dump;
+  LoadOptions options = OptionsOf(arguments);
+  if (!arguments.Has("--no-stages")) {
+    options.observer = [&](std::string_view name, int64_t rows, int64_t cols, absl::Span<const float> values) {
+      dump.Add("stage." + std::string(name), "F32", rows, cols, values.data(), values.size() * sizeof(float));
+    };
+  }
+  const auto encoder = Must(LoadEncoder(options));
+  const std::vector<Frames> items = ReadFrames(arguments.Get("--input", ""), encoder->info().tower);
+  const EncodedBatch batch = Must(encoder->Forward(Pointers(items), Everything(encoder->info().tower)));
+  dump.Add("tokens", batch.tokens);
+  for (size_t i = 0; i < batch.deepstack.size(); ++i) dump.Add("deepstack_" + std::to_string(i), batch.deepstack[i]);
+  dump.Add("token_offsets", "I64", 1, static_cast<int64_t>(batch.token_offsets.size()), batch.token_offsets.data(),
+           batch.token_offsets.size() * sizeof(int64_t));
+  const absl::Status status = dump.Write(arguments.Get("--output", ""));
+  if (!status.ok()) Die(status);
+  std::cout << encoder->info().fingerprint << "\n";
+  return 0;
+}
+
+int64_t StatusKib(const std::string& key) {
+  std::ifstream file("/proc/self/status");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with(key + ":")) return std::atoll(line.c_str() + key.size() + 1);
+  }
+  return 0;
+}
+
+// "8*1x20x38": eight stills of 20 x 38 patches, gray levels that differ from pixel to pixel.
+std::vector<Frames> ParseGrid(const std::string& text, const TowerConfig& tower) {
+  int count = 1;
+  GridThw grid;
+  char x = 0;
+  const size_t star = text.find('*');
+  if (star != std::string::npos) count = std::atoi(text.c_str());
+  std::istringstream(text.substr(star == std::string::npos ? 0 : star + 1)) >> grid.t >> x >> grid.h >> x >> grid.w;
+  Frames frames;
+  frames.grid = grid;
+  frames.frame_count = grid.t == 1 ? 1 : grid.t * tower.temporal_patch_size;
+  frames.height = grid.h * tower.patch_size;
+  frames.width = grid.w * tower.patch_size;
+  frames.rgb.resize(frames.frame_count * frames.height * frames.width * 3);
+  uint32_t state = 1;
+  for (uint8_t& value : frames.rgb) value = static_cast<uint8_t>((state = state * 1664525U + 1013904223U) >> 24);
+  return std::vector<Frames>(count, frames);
+}
+
+// Prints: milliseconds, then each stage's, then resident and peak memory in KiB.
+void TimeOnce(Encoder& encoder, const std::string& grid) {
+  const std::vector<Frames> items = ParseGrid(grid, encoder.info().tower);
+  const auto begin = Clock::now();
+  const EncodedBatch batch = Must(encoder.Forward(Pointers(items), Everything(encoder.info().tower)));
+  const std::chrono::duration<double, std::milli> total = Clock::now() - begin;
+  const auto ms = [](std::chrono::nanoseconds time) { return std::chrono::duration<double, std::milli>(time).count(); };
+  const ForwardTimes& times = batch.times;
+  std::cout << grid << " " << total.count() << " " << ms(times.upload) << " " << ms(times.patch_embed) << " "
+            << ms(times.position) << " " << ms(times.blocks) << " " << ms(times.merger) << " " << ms(times.download)
+            << " " << StatusKib("VmRSS") << " " << StatusKib("VmHWM") << std::endl;
+}
+
+int Bench(const Arguments& arguments) {
+  const auto begin = Clock::now();
+  const auto encoder = Must(LoadEncoder(OptionsOf(arguments)));
+  std::cout << "ready " << std::chrono::duration<double, std::milli>(Clock::now() - begin).count() << " "
+            << StatusKib("VmRSS") << " " << StatusKib("VmHWM") << std::endl;
+  std::istringstream grids(arguments.Get("--bench", ""));
+  for (std::string grid; std::getline(grids, grid, ',');) TimeOnce(*encoder, grid);
+  if (!arguments.Has("--serve")) return 0;
+  for (std::string grid; std::getline(std::cin, grid);) TimeOnce(*encoder, grid);  // interleaved with another program
+  return 0;
+}
+
+}  // namespace
+}  // namespace vitower
+
+int main(int argc, char** argv) {
+  const vitower::Arguments arguments = vitower::Parse(argc, argv);
+  if (arguments.Has("--make")) return vitower::Make(arguments);
+  return arguments.Has("--bench") ? vitower::Bench(arguments) : vitower::RunOnce(arguments);
+}
