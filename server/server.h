@@ -16,19 +16,19 @@ enum class LogFormat { kText, kJson };
 
 // Everything that can be chosen about serving. Each field is a flag of `vitower serve` of the same name.
 struct ServerOptions {
-  std::string listen = "0.0.0.0:50051";          // HOST:PORT of gRPC; port 0 picks a free one
-  std::string metrics_listen = "0.0.0.0:9464";   // HOST:PORT of the metrics' HTTP; port 0 picks a free one
-  int64_t max_request_bytes = 256LL << 20;       // of one gRPC message; larger ones are refused by gRPC
-  int64_t max_reply_bytes = 64LL << 20;          // of one Embed reply, known from the headers; above: RESOURCE_EXHAUSTED
-  int64_t max_request_items = 1024;              // items in one Embed call
-  int64_t max_image_pixels = 178'956'970;        // of an image as encoded, checked before decoding
-  int64_t max_item_patches = 16'384 * 4;         // of an item as resized: the hub's own limit; above: INVALID_ARGUMENT
-  int64_t max_batch_patches = 1'024;             // budget of one forward pass; a larger item runs alone
+  std::string listen = "0.0.0.0:50051";         // HOST:PORT of gRPC; port 0 picks a free one
+  std::string metrics_listen = "0.0.0.0:9464";  // HOST:PORT of the metrics' HTTP; port 0 picks a free one
+  int64_t max_request_bytes = 256LL << 20;      // of one gRPC message; larger ones are refused by gRPC
+  int64_t max_reply_bytes = 64LL << 20;         // of one Embed reply, known from the headers; above: RESOURCE_EXHAUSTED
+  int64_t max_request_items = 1024;             // items in one Embed call
+  int64_t max_image_pixels = 178'956'970;       // of an image as encoded, checked before decoding
+  int64_t max_item_patches = 16'384 * 4;        // of an item as resized: the hub's own limit; above: INVALID_ARGUMENT
+  int64_t max_batch_patches = 1'024;            // budget of one forward pass; a larger item runs alone
   std::chrono::microseconds max_batch_delay{0};  // how long an idle device waits for a batch to fill; 0: not at all
-  int64_t max_queue_patches = 0;                 // admitted and not yet answered; 0: 16 batches, at least max_item_patches
-  int64_t max_inflight_bytes = 1LL << 30;        // of requests admitted and not yet answered
-  int preprocess_threads = 0;                    // 0: one for each core this process may use
-  std::chrono::seconds drain_timeout{30};        // how long Drain waits for accepted work
+  int64_t max_queue_patches = 0;           // admitted and not yet answered; 0: 16 batches, at least max_item_patches
+  int64_t max_inflight_bytes = 1LL << 30;  // of requests admitted and their replies, until the reply is sent
+  int preprocess_threads = 0;              // 0: one for each core this process may use
+  std::chrono::seconds drain_timeout{30};  // how long Drain waits for accepted work
 };
 
 // The gRPC service with its batcher, workers, metrics endpoint, health and reflection.
@@ -45,7 +45,7 @@ class Server {
   // Blocks until the warm-up is done; its failure is returned here.
   virtual absl::Status WaitUntilServing() = 0;
 
-  virtual int port() const = 0;          // of gRPC
+  virtual int port() const = 0;  // of gRPC
   virtual int metrics_port() const = 0;
 
   // Stops taking work (health: NOT_SERVING, new calls: UNAVAILABLE), finishes what was accepted within drain_timeout,

@@ -1,0 +1,109 @@
+#include "server/batcher.h"
+
+#include <algorithm>
+#include <optional>
+
+namespace vitower {
+namespace {
+
+using std::chrono_literals::operator""s;
+
+std::chrono::seconds Penalty(Priority priority) {
+  switch (priority) {
+    case Priority::kHigh:
+      return 0s;
+    case Priority::kNormal:
+      return 1s;
+    case Priority::kLow:
+      return 10s;
+  }
+  return 0s;
+}
+
+}  // namespace
+
+Batcher::Batcher(Options options, Clock& clock) : options_(std::move(options)), clock_(clock) {}
+
+bool Batcher::Submit(std::unique_ptr<Job>& job) {
+  {
+    MutexLock lock(mu_);
+    if (stopped_) return false;
+    job->ready_at = clock_.Now();
+    queued_patches_ += job->patches();
+    const Key key{job->ready_at + Penalty(job->plan.priority), next_number_++};
+    queue_.emplace(key, std::move(job));
+  }
+  changed_.NotifyAll();
+  return true;
+}
+
+std::vector<std::unique_ptr<Job>> Batcher::Pull(int64_t budget_patches) {
+  while (true) {
+    Picked picked;
+    bool finished = false;
+    {
+      MutexLock lock(mu_);
+      WaitForWork();
+      finished = queue_.empty();
+      picked = Pick(budget_patches);
+    }
+    for (auto& [job, why] : picked.dropped) options_.drop(std::move(job), why);
+    if (finished || !picked.jobs.empty()) return std::move(picked.jobs);
+  }
+}
+
+void Batcher::Stop() {
+  {
+    MutexLock lock(mu_);
+    stopped_ = true;
+  }
+  changed_.NotifyAll();
+}
+
+// Returns with work to pick, or stopped. The delay counts from the arrival of the job that has waited longest, so a
+// device that comes back from a long batch does not wait again, and newcomers of a higher priority do not prolong it.
+void Batcher::WaitForWork() {
+  while (!stopped_) {
+    if (queue_.empty()) {
+      changed_.Wait(mu_);
+      continue;
+    }
+    if (options_.max_delay.count() == 0 || queued_patches_ >= options_.budget_patches) return;
+    const TimePoint due = OldestArrival() + options_.max_delay;
+    if (clock_.Now() >= due) return;
+    clock_.WaitUntil(changed_, mu_, due);
+  }
+}
+
+TimePoint Batcher::OldestArrival() const {
+  TimePoint oldest = TimePoint::max();
+  for (const auto& [key, job] : queue_) oldest = std::min(oldest, job->ready_at);
+  return oldest;
+}
+
+Batcher::Picked Batcher::Pick(int64_t budget_patches) {
+  Picked picked;
+  const TimePoint now = clock_.Now();
+  int64_t room = budget_patches;
+  for (auto at = queue_.begin(); at != queue_.end() && (room > 0 || picked.jobs.empty());) {
+    const Job& job = *at->second;
+    if (const std::optional<Fault> gone = job.Gone(now)) {
+      picked.dropped.emplace_back(Take(at), *gone);
+    } else if (picked.jobs.empty() || job.patches() <= room) {
+      room -= job.patches();
+      picked.jobs.push_back(Take(at));
+    } else {
+      ++at;
+    }
+  }
+  return picked;
+}
+
+std::unique_ptr<Job> Batcher::Take(Queue::iterator& at) {
+  std::unique_ptr<Job> job = std::move(at->second);
+  at = queue_.erase(at);
+  queued_patches_ -= job->patches();
+  return job;
+}
+
+}  // namespace vitower

@@ -1,0 +1,32 @@
+// private header
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "model/encoder.h"
+#include "server/plan.h"
+#include "vitower/v1/vitower.pb.h"
+
+namespace vitower {
+
+struct ItemLimits {
+  int64_t max_image_pixels = 0;
+  int64_t max_item_patches = 0;
+};
+
+// "image", "video", "frames", "rgb", "patches" or "none": the item's source, as the metrics name it.
+inline constexpr std::array<std::string_view, 6> kItemKinds = {"image", "video", "frames", "rgb", "patches", "none"};
+std::string_view ItemKind(const v1::Item& item);
+
+// What a result takes besides its outputs' values and its id: names, shapes, times. An upper estimate.
+inline constexpr int64_t kResultOverheadBytes = 512;
+
+// Checks one item, reading nothing but the header of its image, and says what is to be done for it. Cheap: it runs on
+// the RPC thread. Fails with INVALID_ARGUMENT, or UNIMPLEMENTED for a source that is not built yet; the message names
+// the field, the value got and the limit. Thread-safe.
+absl::StatusOr<ItemPlan> CheckItem(const v1::Item& item, const EncoderInfo& info, const ItemLimits& limits);
+
+}  // namespace vitower

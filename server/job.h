@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "model/encoder.h"
+#include "preprocess/frames.h"
+#include "server/call.h"
+#include "server/clock.h"
+#include "server/plan.h"
+#include "server/stage.h"
+
+namespace vitower {
+
+// A forward pass and who shared it: kept until the last of its items has its rows.
+struct ForwardResult {
+  EncodedBatch batch;
+  OutputSet computed;
+  int64_t items = 0;
+  int64_t patches = 0;
+  TimePoint downloaded_at;
+};
+
+// One item on its way: a unique_ptr moved permit -> preprocess -> batcher -> worker -> reply. It has one owner at a
+// time, who must answer it; answering consumes it. The destructor answers with INTERNAL, so that no path can lose an
+// item without its client hearing of it. Not thread-safe.
+class Job final {
+ public:
+  Job(std::shared_ptr<Call> call, size_t index, ItemPlan item_plan);
+  ~Job();
+  Job(const Job&) = delete;
+  Job& operator=(const Job&) = delete;
+
+  Call& call() const { return *call_; }
+  int64_t patches() const { return plan.grid.patches(); }
+  // Why work on this item would be in vain, if it would.
+  std::optional<Fault> Gone(TimePoint now) const { return call_->Gone(now); }
+  std::string TakeImage() { return call_->TakeImage(index_); }
+
+  ItemPlan plan;
+  StageTimes times;
+  Frames frames;                                 // set by preprocessing
+  TimePoint ready_at;                            // when preprocessing was done
+  std::shared_ptr<const ForwardResult> forward;  // set by the worker
+  size_t batch_index = 0;                        // in `forward`
+
+ private:
+  friend void Answer(std::unique_ptr<Job> job, ItemAnswer answer);
+
+  std::shared_ptr<Call> call_;  // empty once answered
+  const size_t index_;
+};
+
+void Answer(std::unique_ptr<Job> job, ItemAnswer answer);
+void Fail(std::unique_ptr<Job> job, const absl::Status& status, TimePoint now);
+
+}  // namespace vitower

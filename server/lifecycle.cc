@@ -1,0 +1,78 @@
+#include "server/lifecycle.h"
+
+#include <utility>
+#include <vector>
+
+namespace vitower {
+
+Lifecycle::Lifecycle(Metrics& metrics, Clock& clock) : metrics_(metrics), clock_(clock) {
+  metrics_.SetState(State::kStarting);
+}
+
+State Lifecycle::state() const {
+  MutexLock lock(mu_);
+  return state_;
+}
+
+bool Lifecycle::Advance(State to) {
+  {
+    MutexLock lock(mu_);
+    if (to <= state_) return false;
+    state_ = to;
+    metrics_.SetState(to);
+  }
+  changed_.NotifyAll();
+  return true;
+}
+
+void Lifecycle::FailWarmUp(absl::Status why) {
+  {
+    MutexLock lock(mu_);
+    warm_up_.Update(std::move(why));
+  }
+  changed_.NotifyAll();
+}
+
+absl::Status Lifecycle::WaitUntilServing() {
+  MutexLock lock(mu_);
+  while (state_ < State::kServing && warm_up_.ok()) changed_.Wait(mu_);
+  if (!warm_up_.ok()) return warm_up_;
+  if (state_ > State::kServing) return MakeStatus(Fault::kDraining, "the server is shutting down");
+  return absl::OkStatus();
+}
+
+std::optional<Refusal> Lifecycle::Enter(const std::shared_ptr<Call>& call) {
+  MutexLock lock(mu_);
+  if (state_ < State::kServing) {
+    return Refusal{Fault::kNotReady, "the server is warming up: try again when its health is SERVING"};
+  }
+  if (state_ > State::kServing) return Refusal{Fault::kDraining, "the server is shutting down: try another one"};
+  calls_.emplace(call.get(), call);
+  return std::nullopt;
+}
+
+void Lifecycle::Leave(const Call& call) {
+  {
+    MutexLock lock(mu_);
+    if (calls_.erase(&call) == 0) return;
+  }
+  changed_.NotifyAll();
+}
+
+size_t Lifecycle::WaitForCalls(TimePoint deadline) {
+  MutexLock lock(mu_);
+  while (!calls_.empty() && clock_.Now() < deadline) clock_.WaitUntil(changed_, mu_, deadline);
+  return calls_.size();
+}
+
+void Lifecycle::AbortCalls() {
+  std::vector<std::shared_ptr<Call>> inside;
+  {
+    MutexLock lock(mu_);
+    for (const auto& [key, call] : calls_) inside.push_back(call);
+  }
+  const absl::Status why = MakeStatus(Fault::kAbandoned, "the server shut down before the item was done");
+  for (const std::shared_ptr<Call>& call : inside) call->Abort(why, clock_.Now());
+}
+
+}  // namespace vitower

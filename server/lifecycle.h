@@ -1,0 +1,52 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+
+#include "absl/status/status.h"
+#include "server/admission.h"
+#include "server/call.h"
+#include "server/clock.h"
+#include "server/metrics.h"
+#include "server/mutex.h"
+#include "server/state.h"
+
+namespace vitower {
+
+// The state of a server and the calls that are inside it: what makes a drain lose nothing. A call enters only while the
+// state, looked at under the same lock, is kServing; so after Advance(kDraining) the set of calls can only shrink.
+// Thread-safe.
+class Lifecycle final {
+ public:
+  Lifecycle(Metrics& metrics, Clock& clock);
+
+  State state() const;
+  // False, and nothing happens, where `to` is not later than the present state.
+  bool Advance(State to);
+
+  // Keeps the warm-up's failure for WaitUntilServing.
+  void FailWarmUp(absl::Status why);
+  absl::Status WaitUntilServing();
+
+  // UNAVAILABLE where the server is not serving. What entered must leave.
+  std::optional<Refusal> Enter(const std::shared_ptr<Call>& call);
+  void Leave(const Call& call);
+
+  // Blocks until every call has left, at most until `deadline`; returns how many have not.
+  size_t WaitForCalls(TimePoint deadline);
+  // Completes the calls that are inside: what they miss is answered with UNAVAILABLE.
+  void AbortCalls();
+
+ private:
+  Metrics& metrics_;
+  Clock& clock_;
+
+  mutable Mutex mu_;
+  CondVar changed_;
+  State state_ ABSL_GUARDED_BY(mu_) = State::kStarting;
+  absl::Status warm_up_ ABSL_GUARDED_BY(mu_);
+  std::map<const Call*, std::shared_ptr<Call>> calls_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace vitower

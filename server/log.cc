@@ -1,0 +1,98 @@
+#include "server/log.h"
+
+#include <spdlog/formatter.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <chrono>
+#include <cstdio>
+#include <ctime>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace vitower {
+namespace {
+
+// The request the message being written belongs to: formatters run on the thread that logs.
+thread_local std::string_view current_request_id;
+
+spdlog::level::level_enum ToSpdlog(LogLevel level) {
+  switch (level) {
+    case LogLevel::kDebug:
+      return spdlog::level::debug;
+    case LogLevel::kInfo:
+      return spdlog::level::info;
+    case LogLevel::kWarning:
+      return spdlog::level::warn;
+    case LogLevel::kError:
+      return spdlog::level::err;
+  }
+  return spdlog::level::info;
+}
+
+std::string Rfc3339(spdlog::log_clock::time_point time) {
+  const auto since_epoch = std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch());
+  const std::time_t seconds = static_cast<std::time_t>(since_epoch.count() / 1000);
+  std::tm utc{};
+  gmtime_r(&seconds, &utc);
+  char text[40];
+  const size_t size = std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &utc);
+  std::snprintf(text + size, sizeof(text) - size, ".%03dZ", static_cast<int>(since_epoch.count() % 1000));
+  return text;
+}
+
+template <typename View>
+std::string Str(const View& view) {
+  return std::string(view.data(), view.size());
+}
+
+class JsonFormatter final : public spdlog::formatter {
+ public:
+  void format(const spdlog::details::log_msg& message, spdlog::memory_buf_t& out) override {
+    nlohmann::ordered_json line;
+    line["time"] = Rfc3339(message.time);
+    line["level"] = Str(spdlog::level::to_string_view(message.level));
+    line["message"] = Str(message.payload);
+    if (!current_request_id.empty()) line["request_id"] = current_request_id;
+    const std::string text = line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+    out.append(text.data(), text.data() + text.size());
+  }
+  std::unique_ptr<spdlog::formatter> clone() const override { return std::make_unique<JsonFormatter>(); }
+};
+
+class TextFormatter final : public spdlog::formatter {
+ public:
+  void format(const spdlog::details::log_msg& message, spdlog::memory_buf_t& out) override {
+    std::string text = Rfc3339(message.time) + " " + Str(spdlog::level::to_string_view(message.level)) + " ";
+    for (const char c : message.payload) text += static_cast<unsigned char>(c) < ' ' ? ' ' : c;
+    if (!current_request_id.empty()) text += " request_id=" + Str(current_request_id);
+    text += "\n";
+    out.append(text.data(), text.data() + text.size());
+  }
+  std::unique_ptr<spdlog::formatter> clone() const override { return std::make_unique<TextFormatter>(); }
+};
+
+}  // namespace
+
+void InitLogging(LogFormat format, LogLevel level) {
+  auto logger = std::make_shared<spdlog::logger>("vitower", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  if (format == LogFormat::kJson) {
+    logger->set_formatter(std::make_unique<JsonFormatter>());
+  } else {
+    logger->set_formatter(std::make_unique<TextFormatter>());
+  }
+  logger->set_level(ToSpdlog(level));
+  logger->flush_on(spdlog::level::trace);
+  spdlog::set_default_logger(std::move(logger));
+}
+
+void Log(LogLevel level, std::string_view message, std::string_view request_id) {
+  current_request_id = request_id;
+  spdlog::default_logger_raw()->log(ToSpdlog(level), spdlog::string_view_t(message.data(), message.size()));
+  current_request_id = {};
+}
+
+bool ShouldLog(LogLevel level) { return spdlog::default_logger_raw()->should_log(ToSpdlog(level)); }
+
+}  // namespace vitower

@@ -1,0 +1,249 @@
+#include "server/metrics.h"
+
+#include <array>
+#include <map>
+#include <utility>
+
+#include "prometheus/counter.h"
+#include "prometheus/gauge.h"
+#include "prometheus/histogram.h"
+#include "prometheus/registry.h"
+#include "prometheus/text_serializer.h"
+#include "server/item_check.h"
+#include "server/metrics_endpoint.h"
+#include "server/process_metrics.h"
+#include "server/version.h"
+
+namespace vitower {
+namespace {
+
+using prometheus::BuildCounter;
+using prometheus::BuildGauge;
+using prometheus::BuildHistogram;
+using prometheus::Counter;
+using prometheus::Gauge;
+using prometheus::Histogram;
+using prometheus::Registry;
+using Buckets = Histogram::BucketBoundaries;
+
+// Every bucket of every histogram. Durations: about a factor of 2 from 50 us to a minute, finer between 1 ms and 1 s.
+const Buckets& DurationBuckets() {
+  static const Buckets buckets = {50e-6, 100e-6, 200e-6, 350e-6, 600e-6, 1e-3,  1.5e-3, 2.2e-3, 3.5e-3, 5e-3, 7.5e-3,
+                                  11e-3, 17e-3,  25e-3,  37e-3,  56e-3,  85e-3, 0.13,   0.19,   0.28,   0.42, 0.65,
+                                  1,     1.5,    2.2,    3.5,    5,      7.5,   11,     20,     35,     60};
+  return buckets;
+}
+const Buckets& ItemBuckets() {
+  static const Buckets buckets = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024};
+  return buckets;
+}
+const Buckets& PatchBuckets() {
+  static const Buckets buckets = {64,   128,  256,  512,  768,   1024,  1536,  2048,
+                                  3072, 4096, 6144, 8192, 12288, 16384, 32768, 65536};
+  return buckets;
+}
+const Buckets& RatioBuckets() {
+  static const Buckets buckets = {0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1, 1.5, 2, 4};
+  return buckets;
+}
+
+// One series for each value of a label, all at 0 from the start.
+template <typename Family, typename... Extra>
+auto Series(Family& family, const std::string& label, const std::string& value, const Extra&... extra) {
+  return &family.Add({{label, value}}, extra...);
+}
+
+std::string Str(std::string_view text) { return std::string(text); }
+
+}  // namespace
+
+struct Metrics::Impl {
+  std::shared_ptr<Registry> registry = std::make_shared<Registry>();
+  std::shared_ptr<prometheus::Collectable> process = MakeProcessMetrics();
+
+  prometheus::Family<Histogram>& requests = BuildHistogram()
+                                                .Name("vitower_request_duration_seconds")
+                                                .Help("Handler start until the reply was sent, by method and code.")
+                                                .Register(*registry);
+  prometheus::Family<Counter>& items =
+      BuildCounter().Name("vitower_items_total").Help("Items answered, by source and code.").Register(*registry);
+  prometheus::Family<Counter>& busy = BuildCounter()
+                                          .Name("vitower_device_busy_seconds_total")
+                                          .Help("Time a device spent in forward passes.")
+                                          .Register(*registry);
+  prometheus::Family<Gauge>& up = BuildGauge()
+                                      .Name("vitower_device_up")
+                                      .Help("1 while the device's last forward pass succeeded.")
+                                      .Register(*registry);
+  std::array<Histogram*, kStageCount> stages{};
+  std::array<Histogram*, kStageCount> batch_stages{};
+  std::array<Gauge*, kStateNames.size()> states{};
+  std::map<Fault, Counter*> rejected;
+  std::map<Fault, Counter*> dropped;
+
+  Counter& nonfinite = One("vitower_nonfinite_items_total", "Items refused because an output was NaN or infinite.");
+  Counter& patches = One("vitower_patches_total", "Patches embedded.");
+  Counter& tokens = One("vitower_tokens_total", "Tokens made from them.");
+  Counter& received = One("vitower_bytes_received_total", "Bytes of Embed requests.");
+  Counter& sent = One("vitower_bytes_sent_total", "Bytes of Embed replies.");
+  Gauge& queue_items = OneGauge("vitower_queue_items", "Items admitted and not yet answered.");
+  Gauge& queue_patches = OneGauge("vitower_queue_patches", "Patches admitted and not yet answered.");
+  Gauge& inflight_bytes =
+      OneGauge("vitower_inflight_bytes", "Bytes held for calls: requests and replies not yet sent.");
+  Histogram& batch_items = OneHistogram("vitower_batch_items", "Items of a forward pass.", ItemBuckets());
+  Histogram& batch_patches = OneHistogram("vitower_batch_patches", "Patches of a forward pass.", PatchBuckets());
+  Histogram& batch_fill =
+      OneHistogram("vitower_batch_fill_ratio", "Patches of a forward pass against the budget.", RatioBuckets());
+
+  std::unique_ptr<MetricsEndpoint> endpoint;  // last: it reads the above
+
+  Impl() {
+    AddStages();
+    AddReasons();
+    AddItemsAndRequests();
+    BuildGauge()
+        .Name("vitower_build_info")
+        .Help("1; the version is in the label.")
+        .Register(*registry)
+        .Add({{"version", Str(kVersion)}})
+        .Set(1);
+  }
+
+  Counter& One(const std::string& name, const std::string& help) {
+    return BuildCounter().Name(name).Help(help).Register(*registry).Add({});
+  }
+  Gauge& OneGauge(const std::string& name, const std::string& help) {
+    return BuildGauge().Name(name).Help(help).Register(*registry).Add({});
+  }
+  Histogram& OneHistogram(const std::string& name, const std::string& help, const Buckets& buckets) {
+    return BuildHistogram().Name(name).Help(help).Register(*registry).Add({}, buckets);
+  }
+
+  void AddStages() {
+    auto& per_item = BuildHistogram()
+                         .Name("vitower_stage_duration_seconds")
+                         .Help("What an item spent in each stage; device stages are those of its batch.")
+                         .Register(*registry);
+    auto& per_batch = BuildHistogram()
+                          .Name("vitower_batch_stage_duration_seconds")
+                          .Help("The device stages of each forward pass.")
+                          .Register(*registry);
+    for (size_t i = 0; i < kStageCount; ++i) {
+      stages[i] = Series(per_item, "stage", Str(kStageNames[i]), DurationBuckets());
+      if (!IsDeviceStage(static_cast<Stage>(i))) continue;
+      batch_stages[i] = Series(per_batch, "stage", Str(kStageNames[i]), DurationBuckets());
+    }
+  }
+
+  void AddReasons() {
+    auto& rejects =
+        BuildCounter().Name("vitower_rejected_total").Help("Calls refused as a whole, by reason.").Register(*registry);
+    for (const Fault fault : RejectReasons()) rejected[fault] = Series(rejects, "reason", Str(Row(fault).label));
+    auto& drops = BuildCounter()
+                      .Name("vitower_dropped_total")
+                      .Help("Accepted items dropped before they were worked on, by reason.")
+                      .Register(*registry);
+    for (const Fault fault : DropReasons()) dropped[fault] = Series(drops, "reason", Str(Row(fault).label));
+    auto& state = BuildGauge().Name("vitower_state").Help("1 for the state the server is in.").Register(*registry);
+    for (size_t i = 0; i < states.size(); ++i) states[i] = Series(state, "state", Str(kStateNames[i]));
+  }
+
+  void AddItemsAndRequests() {
+    for (const absl::StatusCode code : AnswerCodes()) {
+      for (const std::string_view kind : kItemKinds) items.Add({{"kind", Str(kind)}, {"code", Str(CodeName(code))}});
+      Request("Embed", code);
+    }
+    Request("EmbedStream", absl::StatusCode::kUnimplemented);
+    Request("GetModelInfo", absl::StatusCode::kOk);
+  }
+
+  Histogram& Request(std::string_view method, absl::StatusCode code) {
+    return requests.Add({{"method", Str(method)}, {"code", Str(CodeName(code))}}, DurationBuckets());
+  }
+};
+
+Metrics::Metrics() : impl_(std::make_unique<Impl>()) {}
+Metrics::~Metrics() = default;
+
+void Metrics::SetModel(const EncoderInfo& info, const std::vector<std::string>& devices) {
+  Registry& registry = *impl_->registry;
+  BuildGauge()
+      .Name("vitower_model_info")
+      .Help("1; what is served is in the labels.")
+      .Register(registry)
+      .Add({{"name", info.name}, {"fingerprint", info.fingerprint}, {"dtype", Str(Name(info.dtype))}})
+      .Set(1);
+  auto& memory = BuildGauge()
+                     .Name("vitower_device_memory_bytes")
+                     .Help("Memory of a device in use, by what for.")
+                     .Register(registry);
+  for (const std::string& device : devices) {
+    memory.Add({{"device", device}, {"kind", "weights"}}).Set(static_cast<double>(info.weight_bytes));
+    impl_->busy.Add({{"device", device}});
+    SetDeviceUp(device, false);
+  }
+}
+
+void Metrics::SetState(State state) {
+  for (size_t i = 0; i < impl_->states.size(); ++i) impl_->states[i]->Set(i == static_cast<size_t>(state) ? 1 : 0);
+}
+
+void Metrics::SetInFlight(int64_t items, int64_t patches, int64_t bytes) {
+  impl_->queue_items.Set(static_cast<double>(items));
+  impl_->queue_patches.Set(static_cast<double>(patches));
+  impl_->inflight_bytes.Set(static_cast<double>(bytes));
+}
+
+void Metrics::SetDeviceUp(const std::string& device, bool up) { impl_->up.Add({{"device", device}}).Set(up ? 1 : 0); }
+
+void Metrics::CountReceived(int64_t bytes) { impl_->received.Increment(static_cast<double>(bytes)); }
+void Metrics::CountSent(int64_t bytes) { impl_->sent.Increment(static_cast<double>(bytes)); }
+void Metrics::CountRejected(Fault reason) { impl_->rejected.at(reason)->Increment(); }
+void Metrics::CountDropped(Fault reason) { impl_->dropped.at(reason)->Increment(); }
+void Metrics::CountNonfinite() { impl_->nonfinite.Increment(); }
+
+void Metrics::CountItem(std::string_view kind, absl::StatusCode code) {
+  impl_->items.Add({{"kind", Str(kind)}, {"code", Str(CodeName(code))}}).Increment();
+}
+
+void Metrics::CountEncoded(int64_t patches, int64_t tokens) {
+  impl_->patches.Increment(static_cast<double>(patches));
+  impl_->tokens.Increment(static_cast<double>(tokens));
+}
+
+void Metrics::ObserveStage(Stage stage, double seconds) { impl_->stages[static_cast<size_t>(stage)]->Observe(seconds); }
+
+void Metrics::ObserveBatch(const ForwardTimes& times, int64_t items, int64_t patches, int64_t budget_patches) {
+  const std::pair<Stage, std::chrono::nanoseconds> stages[] = {
+      {Stage::kUpload, times.upload}, {Stage::kPatchEmbed, times.patch_embed}, {Stage::kPosition, times.position},
+      {Stage::kBlocks, times.blocks}, {Stage::kMerger, times.merger},          {Stage::kDownload, times.download}};
+  for (const auto& [stage, spent] : stages) {
+    impl_->batch_stages[static_cast<size_t>(stage)]->Observe(std::chrono::duration<double>(spent).count());
+  }
+  impl_->batch_items.Observe(static_cast<double>(items));
+  impl_->batch_patches.Observe(static_cast<double>(patches));
+  impl_->batch_fill.Observe(static_cast<double>(patches) / static_cast<double>(budget_patches));
+}
+
+void Metrics::AddDeviceBusy(const std::string& device, std::chrono::nanoseconds busy) {
+  impl_->busy.Add({{"device", device}}).Increment(std::chrono::duration<double>(busy).count());
+}
+
+void Metrics::ObserveRequest(std::string_view method, absl::StatusCode code, double seconds) {
+  impl_->Request(method, code).Observe(seconds);
+}
+
+std::string Metrics::Text() const {
+  std::vector<prometheus::MetricFamily> families = impl_->registry->Collect();
+  for (prometheus::MetricFamily& family : impl_->process->Collect()) families.push_back(std::move(family));
+  return prometheus::TextSerializer().Serialize(families);
+}
+
+absl::StatusOr<int> Metrics::Listen(const std::string& address) {
+  auto endpoint = MetricsEndpoint::Start(address, {impl_->registry, impl_->process});
+  if (!endpoint.ok()) return endpoint.status();
+  impl_->endpoint = *std::move(endpoint);
+  return impl_->endpoint->port();
+}
+
+}  // namespace vitower

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "model/encoder.h"
+#include "server/stage.h"
+#include "server/state.h"
+#include "server/status.h"
+
+namespace vitower {
+
+// Everything that Prometheus sees, with prometheus-cpp kept inside metrics.cc. Names and meanings: docs/design.md,
+// "Metrics". Series whose labels are known exist at 0 from the start. Thread-safe; calls do not block.
+class Metrics final {
+ public:
+  Metrics();
+  ~Metrics();
+  Metrics(const Metrics&) = delete;
+  Metrics& operator=(const Metrics&) = delete;
+
+  void SetModel(const EncoderInfo& info, const std::vector<std::string>& devices);
+  void SetState(State state);
+  void SetInFlight(int64_t items, int64_t patches, int64_t bytes);
+  void SetDeviceUp(const std::string& device, bool up);
+
+  void CountReceived(int64_t bytes);
+  void CountSent(int64_t bytes);
+  void CountRejected(Fault reason);
+  void CountDropped(Fault reason);
+  void CountItem(std::string_view kind, absl::StatusCode code);
+  void CountNonfinite();
+  void CountEncoded(int64_t patches, int64_t tokens);
+
+  void ObserveStage(Stage stage, double seconds);
+  void ObserveBatch(const ForwardTimes& times, int64_t items, int64_t patches, int64_t budget_patches);
+  void AddDeviceBusy(const std::string& device, std::chrono::nanoseconds busy);
+  void ObserveRequest(std::string_view method, absl::StatusCode code, double seconds);
+
+  // The whole in Prometheus' text format.
+  std::string Text() const;
+
+  // Serves Text() at http://`address`/metrics from now on and returns the port. UNAVAILABLE names the address.
+  absl::StatusOr<int> Listen(const std::string& address);
+
+ private:
+  struct Impl;
+  const std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace vitower

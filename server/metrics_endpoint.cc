@@ -1,0 +1,59 @@
+#include "server/metrics_endpoint.h"
+
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <exception>
+#include <future>
+#include <utility>
+
+#include "server/options.h"
+#include "server/status.h"
+#include "server/text.h"
+
+namespace vitower {
+namespace {
+
+// Opens a connection and closes it.
+void Knock(const std::string& host, int port) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  if (getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found) != 0) return;
+  const int fd = socket(found->ai_family, found->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, found->ai_protocol);
+  if (fd >= 0) {
+    (void)connect(fd, found->ai_addr, found->ai_addrlen);
+    close(fd);
+  }
+  freeaddrinfo(found);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Start(
+    const std::string& address, const std::vector<std::shared_ptr<prometheus::Collectable>>& collectables) {
+  absl::StatusOr<Address> parsed = ParseAddress("--metrics-listen", address);
+  if (!parsed.ok()) return parsed.status();
+  try {
+    auto exposer = std::make_unique<prometheus::Exposer>(address);
+    for (const auto& collectable : collectables) exposer->RegisterCollectable(collectable);
+    const int port = exposer->GetListeningPorts().at(0);
+    return std::unique_ptr<MetricsEndpoint>(new MetricsEndpoint(std::move(exposer), parsed->host, port));
+  } catch (const std::exception& error) {
+    return MakeStatus(Fault::kNotReady, Cat("cannot serve metrics on ", address, " (--metrics-listen): ", error.what(),
+                                            "; is the port in use, or the address not this machine's?"));
+  }
+}
+
+MetricsEndpoint::MetricsEndpoint(std::unique_ptr<prometheus::Exposer> exposer, std::string host, int port)
+    : exposer_(std::move(exposer)), host_(std::move(host)), port_(port) {}
+
+// The listening thread of civetweb looks whether it should end only every 2 s and when a connection comes.
+MetricsEndpoint::~MetricsEndpoint() {
+  const std::future<void> stopped = std::async(std::launch::async, [this] { exposer_.reset(); });
+  while (stopped.wait_for(std::chrono::milliseconds(10)) != std::future_status::ready) Knock(host_, port_);
+}
+
+}  // namespace vitower

@@ -1,0 +1,97 @@
+#include "server/options.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <charconv>
+#include <limits>
+
+#include "server/status.h"
+#include "server/text.h"
+
+namespace vitower {
+namespace {
+
+constexpr int64_t kMany = int64_t{1} << 40;
+
+struct Range {
+  std::string_view flag;
+  int64_t value;
+  int64_t lowest;
+  int64_t highest;
+};
+
+absl::Status CheckRange(const Range& range) {
+  if (range.value >= range.lowest && range.value <= range.highest) return absl::OkStatus();
+  return MakeStatus(Fault::kBadInput,
+                    Cat(range.flag, " is ", range.value, "; it must be ", range.lowest, " to ", range.highest));
+}
+
+absl::Status CheckRanges(const ServerOptions& options) {
+  const Range ranges[] = {
+      // gRPC's limit is an int; protobuf cannot parse more either.
+      {"--max-request-bytes", options.max_request_bytes, 1024, std::numeric_limits<int>::max()},
+      {"--max-reply-bytes", options.max_reply_bytes, 1024, std::numeric_limits<int>::max()},
+      {"--max-request-items", options.max_request_items, 1, 1'000'000},
+      {"--max-image-pixels", options.max_image_pixels, 1, kMany},
+      {"--max-item-patches", options.max_item_patches, 4, kMany},
+      {"--max-batch-patches", options.max_batch_patches, 4, kMany},
+      {"--max-batch-delay (microseconds)", options.max_batch_delay.count(), 0, 60'000'000},
+      {"--max-queue-patches", options.max_queue_patches, 0, kMany},
+      {"--max-inflight-bytes", options.max_inflight_bytes, 1024, kMany},
+      {"--preprocess-threads", options.preprocess_threads, 0, 1024},
+      {"--drain-timeout (seconds)", options.drain_timeout.count(), 0, 86'400},
+  };
+  for (const Range& range : ranges) {
+    if (absl::Status checked = CheckRange(range); !checked.ok()) return checked;
+  }
+  return absl::OkStatus();
+}
+
+int UsableCores() {
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  if (sched_getaffinity(0, sizeof(cores), &cores) != 0) return 1;
+  return std::max(1, CPU_COUNT(&cores));
+}
+
+absl::Status BadAddress(std::string_view flag, std::string_view text, std::string_view why) {
+  return MakeStatus(Fault::kBadInput, Cat(flag, " is \"", text, "\": ", why));
+}
+
+}  // namespace
+
+absl::StatusOr<ServerOptions> ResolveOptions(ServerOptions options) {
+  if (absl::Status ranges = CheckRanges(options); !ranges.ok()) return ranges;
+  const absl::StatusOr<Address> listen = ParseAddress("--listen", options.listen);
+  if (!listen.ok()) return listen.status();
+  const absl::StatusOr<Address> metrics = ParseAddress("--metrics-listen", options.metrics_listen);
+  if (!metrics.ok()) return metrics.status();
+  if (options.max_queue_patches == 0) {
+    options.max_queue_patches = std::max(16 * options.max_batch_patches, options.max_item_patches);
+  }
+  if (options.preprocess_threads == 0) options.preprocess_threads = UsableCores();
+  return options;
+}
+
+absl::StatusOr<Address> ParseAddress(std::string_view flag, std::string_view text) {
+  const size_t colon = text.rfind(':');
+  if (colon == std::string_view::npos) return BadAddress(flag, text, "it must be HOST:PORT");
+  std::string_view host = text.substr(0, colon);
+  const std::string_view digits = text.substr(colon + 1);
+  const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
+  if (bracketed) host = host.substr(1, host.size() - 2);
+  if (host.empty()) return BadAddress(flag, text, "the host is missing; 0.0.0.0 listens on every address");
+  if (!bracketed && host.find(':') != std::string_view::npos) {
+    return BadAddress(flag, text, "an IPv6 address stands in brackets: [::1]:50051");
+  }
+  Address address{std::string(host), 0};
+  const char* end = digits.data() + digits.size();
+  const auto [stop, error] = std::from_chars(digits.data(), end, address.port);
+  if (error != std::errc() || stop != end || address.port < 0 || address.port > 65'535) {
+    return BadAddress(flag, text, "the port must be a number from 0 to 65535");
+  }
+  return address;
+}
+
+}  // namespace vitower

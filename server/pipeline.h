@@ -1,0 +1,72 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "model/encoder.h"
+#include "server/admission.h"
+#include "server/batcher.h"
+#include "server/call.h"
+#include "server/item_check.h"
+#include "server/job_pool.h"
+#include "server/metrics.h"
+#include "server/worker.h"
+
+namespace vitower {
+
+// What becomes of an Embed call once it is parsed, free of gRPC: checks, permit, preprocessing, batching, the forward
+// pass, replies. Owns its threads and the encoders. Thread-safe.
+class Pipeline final {
+ public:
+  struct Options {
+    ItemLimits items;
+    Admission::Limits admission;
+    int64_t max_request_items = 0;
+    int64_t max_reply_bytes = 0;
+    int64_t max_batch_patches = 0;
+    std::chrono::microseconds max_batch_delay{0};
+    int preprocess_threads = 1;
+  };
+
+  // `on_warm` hears once for each encoder how its warm-up went, on its worker's thread.
+  // REQUIRES: at least one encoder, all of one model.
+  Pipeline(Options options, std::vector<std::unique_ptr<Encoder>> encoders, Metrics& metrics, Clock& clock,
+           std::function<void(absl::Status)> on_warm);
+  ~Pipeline();  // finishes what is accepted: abort the calls first for a quick end. Blocks for a running pass.
+
+  // Runs on the RPC thread and does not block. Takes the call, which then completes by itself, or refuses it whole.
+  // `request_bytes` are held for it, with those of its reply, as long as `permit` lives.
+  std::optional<Refusal> Accept(const std::shared_ptr<Call>& call, int64_t request_bytes, Permit& permit);
+
+  // Workers end once nothing is left; what is submitted later is answered with UNAVAILABLE. Idempotent.
+  void Stop();
+
+  const EncoderInfo& info() const { return info_; }
+
+ private:
+  using Plans = std::vector<absl::StatusOr<ItemPlan>>;
+
+  Plans Check(const Call& call) const;
+  std::optional<Refusal> Admit(const Plans& plans, int64_t request_bytes, Permit& permit);
+  void Dispatch(const std::shared_ptr<Call>& call, Plans plans);
+  void Preprocess(std::unique_ptr<Job> job);
+  absl::Status MakeFrames(Job& job);
+  void Reply(std::unique_ptr<Job> job);
+  void Drop(std::unique_ptr<Job> job, Fault why);
+
+  const Options options_;
+  const EncoderInfo info_;
+  Metrics& metrics_;
+  Clock& clock_;
+  Admission admission_;
+
+  // Upstream last, so that each stage ends before the one it hands its jobs to.
+  JobPool replies_;
+  Batcher batcher_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  JobPool preprocessing_;
+};
+
+}  // namespace vitower

@@ -1,0 +1,183 @@
+#include "server/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+
+#include <atomic>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "server/clock.h"
+#include "server/embed_service.h"
+#include "server/lifecycle.h"
+#include "server/log.h"
+#include "server/metrics.h"
+#include "server/options.h"
+#include "server/pipeline.h"
+#include "server/status.h"
+#include "server/text.h"
+
+namespace vitower {
+namespace {
+
+constexpr char kServiceName[] = "vitower.v1.VisionEmbedder";
+// For what is not a call of ours when all calls are done: an answer being written, a health watch that never ends.
+constexpr std::chrono::milliseconds kConnectionGrace{100};
+
+Pipeline::Options PipelineOptions(const ServerOptions& options) {
+  Pipeline::Options out;
+  out.items = {options.max_image_pixels, options.max_item_patches};
+  out.admission = {options.max_queue_patches, options.max_inflight_bytes};
+  out.max_request_items = options.max_request_items;
+  out.max_reply_bytes = options.max_reply_bytes;
+  out.max_batch_patches = options.max_batch_patches;
+  out.max_batch_delay = options.max_batch_delay;
+  out.preprocess_threads = options.preprocess_threads;
+  return out;
+}
+
+absl::Status CheckEncoders(const std::vector<std::unique_ptr<Encoder>>& encoders) {
+  if (encoders.empty()) return MakeStatus(Fault::kBadInput, "there is no encoder to serve");
+  const EncoderInfo& first = encoders.front()->info();
+  for (const std::unique_ptr<Encoder>& encoder : encoders) {
+    const EncoderInfo& info = encoder->info();
+    if (info.fingerprint == first.fingerprint && info.dtype == first.dtype) continue;
+    return MakeStatus(Fault::kBadInput,
+                      Cat("all encoders must hold one model: ", first.name, " ", Name(first.dtype), " on ",
+                          first.device, " against ", info.name, " ", Name(info.dtype), " on ", info.device));
+  }
+  return absl::OkStatus();
+}
+
+std::vector<std::string> DevicesOf(const std::vector<std::unique_ptr<Encoder>>& encoders) {
+  std::vector<std::string> devices;
+  for (const std::unique_ptr<Encoder>& encoder : encoders) devices.push_back(encoder->info().device);
+  return devices;
+}
+
+std::string Join(const std::vector<std::string>& parts) {
+  std::string joined;
+  for (const std::string& part : parts) joined += joined.empty() ? part : "," + part;
+  return joined;
+}
+
+class ServerImpl final : public Server {
+ public:
+  explicit ServerImpl(ServerOptions options) : options_(std::move(options)), lifecycle_(metrics_, clock_) {}
+  ~ServerImpl() override { (void)Drain(); }
+
+  absl::Status Open(std::vector<std::unique_ptr<Encoder>> encoders);
+  absl::Status WaitUntilServing() override { return lifecycle_.WaitUntilServing(); }
+  int port() const override { return port_; }
+  int metrics_port() const override { return metrics_port_; }
+  absl::Status Drain() override;
+
+ private:
+  absl::Status Listen(const EncoderInfo& info, const std::string& devices);
+  void SetHealth(bool serving);
+  void OnReady(const absl::Status& ready);
+  absl::Status DrainOnce();
+
+  const ServerOptions options_;
+  SteadyClock clock_;
+  Metrics metrics_;
+  Lifecycle lifecycle_;
+  int port_ = 0;
+  int metrics_port_ = 0;
+  std::atomic<size_t> unready_{0};  // encoders not yet warm, and the pipeline while it is being built
+  std::once_flag drain_once_;
+  absl::Status drained_;  // written once, under drain_once_
+
+  // In this order: calls end before the pipeline that serves them, the pipeline before what it reports to.
+  std::unique_ptr<Pipeline> pipeline_;
+  std::unique_ptr<EmbedService> service_;
+  std::unique_ptr<grpc::Server> grpc_;
+};
+
+absl::Status ServerImpl::Open(std::vector<std::unique_ptr<Encoder>> encoders) {
+  const EncoderInfo info = encoders.front()->info();
+  const std::vector<std::string> devices = DevicesOf(encoders);
+  metrics_.SetModel(info, devices);
+  absl::StatusOr<int> metrics_port = metrics_.Listen(options_.metrics_listen);
+  if (!metrics_port.ok()) return metrics_port.status();
+  metrics_port_ = *metrics_port;
+  if (absl::Status listening = Listen(info, Join(devices)); !listening.ok()) return listening;
+  lifecycle_.Advance(State::kWarming);
+  unready_ = encoders.size() + 1;
+  pipeline_ = std::make_unique<Pipeline>(PipelineOptions(options_), std::move(encoders), metrics_, clock_,
+                                         [this](const absl::Status& warm) { OnReady(warm); });
+  service_->SetPipeline(pipeline_.get());
+  OnReady(absl::OkStatus());
+  return absl::OkStatus();
+}
+
+absl::Status ServerImpl::Listen(const EncoderInfo& info, const std::string& devices) {
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  service_ = std::make_unique<EmbedService>(DescribeModel(info, devices, options_), lifecycle_, metrics_, clock_);
+  grpc::ServerBuilder builder;
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // else a second server would take half of the calls
+  builder.SetMaxReceiveMessageSize(static_cast<int>(options_.max_request_bytes));
+  builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(), &port_);
+  builder.RegisterService(service_.get());
+  grpc_ = builder.BuildAndStart();
+  if (!grpc_ || port_ <= 0) {
+    return MakeStatus(Fault::kNotReady, Cat("cannot listen on ", options_.listen, " (--listen): is the port in use?"));
+  }
+  SetHealth(false);
+  return absl::OkStatus();
+}
+
+void ServerImpl::SetHealth(bool serving) {
+  grpc::HealthCheckServiceInterface* health = grpc_->GetHealthCheckService();
+  health->SetServingStatus("", serving);
+  health->SetServingStatus(kServiceName, serving);
+}
+
+// On the thread of each worker, and once when the pipeline is assembled.
+void ServerImpl::OnReady(const absl::Status& ready) {
+  if (!ready.ok()) {
+    Log(LogLevel::kError, Cat("the warm-up failed: ", std::string(ready.message())));
+    return lifecycle_.FailWarmUp(ready);
+  }
+  if (--unready_ > 0 || !lifecycle_.Advance(State::kServing)) return;
+  SetHealth(true);  // without effect where a drain has shut the health service down meanwhile
+  Log(LogLevel::kInfo, Cat("serving on port ", port_, ", metrics on port ", metrics_port_));
+}
+
+absl::Status ServerImpl::Drain() {
+  std::call_once(drain_once_, [this] { drained_ = DrainOnce(); });
+  return drained_;
+}
+
+// The order: nothing new enters; balancers are told; what is inside ends by itself, or is answered for; only then do
+// connections close and threads lose their work. A pass that hangs keeps its worker's thread until the destructor.
+absl::Status ServerImpl::DrainOnce() {
+  lifecycle_.Advance(State::kDraining);
+  if (grpc_) grpc_->GetHealthCheckService()->Shutdown();
+  const size_t unfinished = lifecycle_.WaitForCalls(clock_.Now() + options_.drain_timeout);
+  if (unfinished > 0) lifecycle_.AbortCalls();
+  if (grpc_) grpc_->Shutdown(std::chrono::system_clock::now() + kConnectionGrace);
+  if (pipeline_) pipeline_->Stop();
+  lifecycle_.Advance(State::kStopped);
+  if (unfinished == 0) return absl::OkStatus();
+  const std::string message = Cat(unfinished, " calls were not done within --drain-timeout and got UNAVAILABLE");
+  Log(LogLevel::kWarning, message);
+  return MakeStatus(Fault::kExpired, message);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options,
+                                                      std::vector<std::unique_ptr<Encoder>> encoders) {
+  absl::StatusOr<ServerOptions> resolved = ResolveOptions(std::move(options));
+  if (!resolved.ok()) return resolved.status();
+  if (absl::Status checked = CheckEncoders(encoders); !checked.ok()) return checked;
+  auto server = std::make_unique<ServerImpl>(*std::move(resolved));
+  if (absl::Status opened = server->Open(std::move(encoders)); !opened.ok()) return opened;
+  return std::unique_ptr<Server>(std::move(server));
+}
+
+}  // namespace vitower

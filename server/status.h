@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+
+namespace vitower {
+
+// Everything that can be wrong with a call or an item, as the server tells it apart. The table in status.cc gives each
+// its gRPC code and the label it has in the metrics.
+enum class Fault : uint8_t {
+  // Calls refused as a whole: vitower_rejected_total{reason}.
+  kMalformed,
+  kNoItems,
+  kTooManyItems,
+  kReplyTooLarge,
+  kCallTooLarge,
+  kQueueFull,
+  kBytesFull,
+  kNotReady,
+  kDraining,
+  // Accepted items dropped before they were worked on: vitower_dropped_total{reason}.
+  kCancelled,
+  kExpired,
+  kAbandoned,
+  // Items answered with an error.
+  kBadInput,
+  kNotBuilt,
+  kOverflow,
+  kInternal,
+};
+
+struct FaultRow {
+  Fault fault;
+  absl::StatusCode code;
+  std::string_view label;
+};
+
+absl::Span<const FaultRow> FaultTable();  // in the order of Fault
+absl::Span<const Fault> RejectReasons();
+absl::Span<const Fault> DropReasons();
+
+const FaultRow& Row(Fault fault);
+absl::Status MakeStatus(Fault fault, std::string_view message);
+
+// "OK", "INVALID_ARGUMENT", ...: gRPC's name of a code, as it stands in the metrics.
+std::string_view CodeName(absl::StatusCode code);
+// Every code that the server can answer with.
+std::vector<absl::StatusCode> AnswerCodes();
+
+}  // namespace vitower

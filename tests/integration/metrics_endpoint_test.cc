@@ -1,0 +1,75 @@
+#include <gmock/gmock.h>
+
+#include <string>
+
+#include "server/stage.h"
+#include "tests/support/server_fixture.h"
+
+namespace vitower {
+namespace {
+
+using testing::HasSubstr;
+
+class MetricsEndpointTest : public ServerTest {
+ protected:
+  void SetUp() override {
+    Start();
+    ASSERT_TRUE(server_->WaitUntilServing().ok());
+  }
+  double Stage(std::string_view stage, const std::string& part) const {
+    return Metric("vitower_stage_duration_seconds_" + part + "{stage=\"" + std::string(stage) + "\"}");
+  }
+};
+
+TEST_F(MetricsEndpointTest, EveryStageIsObservedOncePerItem) {
+  v1::EmbedRequest request;
+  for (int i = 0; i < 5; ++i) *request.add_items() = ImageItem("", SolidBmp(64, 64, {}));
+  ASSERT_TRUE(Embed(request).status.ok());
+  AwaitMetric("vitower_stage_duration_seconds_count{stage=\"send\"}", 5);
+  for (const std::string_view stage : kStageNames) EXPECT_EQ(Stage(stage, "count"), 5) << stage;
+  EXPECT_EQ(Metric("vitower_batch_items_sum"), 5);
+  EXPECT_EQ(Metric("vitower_batch_patches_sum"), 80);
+  EXPECT_EQ(Metric("vitower_batch_stage_duration_seconds_count{stage=\"blocks\"}"),
+            Metric("vitower_batch_items_count"));
+  EXPECT_EQ(Metric("vitower_patches_total"), 80);
+  EXPECT_EQ(Metric("vitower_tokens_total"), 20);
+}
+
+TEST_F(MetricsEndpointTest, AStageIsNotObservedByAnItemThatNeverGotThere) {
+  ASSERT_TRUE(Embed(RequestOf({ImageItem("", "text, no picture"), ImageItem("", PngHeader(64, 64))})).status.ok());
+  AwaitMetric("vitower_stage_duration_seconds_count{stage=\"send\"}", 2);
+  EXPECT_EQ(Stage("admit", "count"), 2);
+  EXPECT_EQ(Stage("decode", "count"), 1);
+  EXPECT_EQ(Stage("resize", "count"), 0);
+  EXPECT_EQ(Stage("blocks", "count"), 0);
+}
+
+TEST_F(MetricsEndpointTest, AtConcurrencyOneTheStagesAddUpToTheRequest) {
+  constexpr int kCalls = 20;
+  for (int i = 0; i < kCalls; ++i) ASSERT_TRUE(Embed(OneImage(640, 480)).status.ok());
+  const std::string request = "{code=\"OK\",method=\"Embed\"}";
+  AwaitMetric("vitower_request_duration_seconds_count" + request, kCalls);
+  double stages = 0;
+  for (const std::string_view stage : kStageNames) stages += Stage(stage, "sum");
+  const double whole = Metric("vitower_request_duration_seconds_sum" + request);
+  EXPECT_GE(stages, 0.95 * whole);
+  EXPECT_LE(stages, 1.001 * whole);
+}
+
+TEST_F(MetricsEndpointTest, BytesAreCountedBothWays) {
+  const v1::EmbedRequest request = OneImage();
+  const Reply reply = Embed(request);
+  EXPECT_EQ(Metric("vitower_bytes_received_total"), static_cast<double>(request.ByteSizeLong()));
+  EXPECT_EQ(Metric("vitower_bytes_sent_total"), static_cast<double>(reply.response.ByteSizeLong()));
+}
+
+TEST_F(MetricsEndpointTest, TheStateAndTheModelAreShown) {
+  const std::string text = Scrape();
+  EXPECT_THAT(text, HasSubstr("vitower_state{state=\"serving\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("vitower_model_info{dtype=\"fp32\",fingerprint=\"0123abcd\",name=\"puppet\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("vitower_device_up{device=\"puppet:0\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("process_open_fds "));
+}
+
+}  // namespace
+}  // namespace vitower

@@ -1,0 +1,85 @@
+#include "server/lifecycle.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <future>
+
+#include "tests/support/fake_clock.h"
+#include "tests/unit/server/test_call.h"
+
+namespace vitower {
+namespace {
+
+using std::chrono_literals::operator""s;
+using testing::HasSubstr;
+
+class LifecycleTest : public testing::Test {
+ protected:
+  FakeClock clock_;
+  Metrics metrics_;
+  Lifecycle lifecycle_{metrics_, clock_};
+};
+
+TEST_F(LifecycleTest, OnlyMovesForward) {
+  EXPECT_TRUE(lifecycle_.Advance(State::kWarming));
+  EXPECT_TRUE(lifecycle_.Advance(State::kDraining));
+  EXPECT_FALSE(lifecycle_.Advance(State::kServing));
+  EXPECT_FALSE(lifecycle_.Advance(State::kDraining));
+  EXPECT_EQ(lifecycle_.state(), State::kDraining);
+}
+
+TEST_F(LifecycleTest, TheMetricShowsOneState) {
+  lifecycle_.Advance(State::kWarming);
+  EXPECT_THAT(metrics_.Text(), HasSubstr("vitower_state{state=\"warming\"} 1\n"));
+  EXPECT_THAT(metrics_.Text(), HasSubstr("vitower_state{state=\"starting\"} 0\n"));
+}
+
+TEST_F(LifecycleTest, LetsCallsInOnlyWhileServing) {
+  TestCall test(1);
+  EXPECT_EQ(lifecycle_.Enter(test.call)->fault, Fault::kNotReady);
+  lifecycle_.Advance(State::kServing);
+  EXPECT_FALSE(lifecycle_.Enter(test.call));
+  lifecycle_.Advance(State::kDraining);
+  EXPECT_EQ(lifecycle_.Enter(TestCall(1).call)->fault, Fault::kDraining);
+  test.call->Abort(absl::OkStatus(), clock_.Now());
+}
+
+TEST_F(LifecycleTest, WaitsForTheCallsInside) {
+  TestCall test(1);
+  lifecycle_.Advance(State::kServing);
+  ASSERT_FALSE(lifecycle_.Enter(test.call));
+  lifecycle_.Advance(State::kDraining);
+  auto left = std::async(std::launch::async, [&] { return lifecycle_.WaitForCalls(clock_.Now() + 30s); });
+  clock_.AwaitWaiter();
+  lifecycle_.Leave(*test.call);
+  EXPECT_EQ(left.get(), 0U);
+}
+
+TEST_F(LifecycleTest, GivesUpAtTheDeadlineAndAbortsTheRest) {
+  TestCall test(2);
+  lifecycle_.Advance(State::kServing);
+  ASSERT_FALSE(lifecycle_.Enter(test.call));
+  auto left = std::async(std::launch::async, [&] { return lifecycle_.WaitForCalls(clock_.Now() + 30s); });
+  clock_.AwaitWaiter();
+  clock_.Advance(30s);
+  EXPECT_EQ(left.get(), 1U);
+  lifecycle_.AbortCalls();
+  EXPECT_EQ(test.completions, 1);
+  EXPECT_EQ(test.code(1), 14U);
+}
+
+TEST_F(LifecycleTest, WaitUntilServingReturnsTheWarmUpsFailure) {
+  auto waited = std::async(std::launch::async, [&] { return lifecycle_.WaitUntilServing(); });
+  lifecycle_.FailWarmUp(absl::InternalError("no memory"));
+  EXPECT_EQ(waited.get(), absl::InternalError("no memory"));
+}
+
+TEST_F(LifecycleTest, WaitUntilServingEndsWithADrain) {
+  auto waited = std::async(std::launch::async, [&] { return lifecycle_.WaitUntilServing(); });
+  lifecycle_.Advance(State::kDraining);
+  EXPECT_EQ(waited.get().code(), absl::StatusCode::kUnavailable);
+}
+
+}  // namespace
+}  // namespace vitower

@@ -1,0 +1,65 @@
+#include "server/options.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace vitower {
+namespace {
+
+using testing::HasSubstr;
+
+TEST(ParseAddress, TakesNamesAndBothKindsOfNumbers) {
+  const auto v4 = ParseAddress("--listen", "0.0.0.0:50051");
+  ASSERT_TRUE(v4.ok());
+  EXPECT_EQ(v4->host, "0.0.0.0");
+  EXPECT_EQ(v4->port, 50051);
+  const auto v6 = ParseAddress("--listen", "[::1]:0");
+  ASSERT_TRUE(v6.ok());
+  EXPECT_EQ(v6->host, "::1");
+  EXPECT_EQ(ParseAddress("--listen", "localhost:65535")->port, 65535);
+}
+
+TEST(ParseAddress, NamesTheFlagAndTheValueOfWhatItRefuses) {
+  for (const char* bad : {"", "50051", "host:", "host:x", "host:65536", "host:-1", "host:1x", ":50051", "::1:50051"}) {
+    const auto parsed = ParseAddress("--listen", bad);
+    ASSERT_FALSE(parsed.ok()) << bad;
+    EXPECT_EQ(parsed.status().code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(parsed.status().message()), HasSubstr("--listen is \"" + std::string(bad) + "\"")) << bad;
+  }
+}
+
+TEST(ResolveOptions, ChoosesAQueueOfSixteenBatchesOrOneItem) {
+  ServerOptions options;
+  options.max_item_patches = 4096;
+  EXPECT_EQ(ResolveOptions(options)->max_queue_patches, 16 * 1024);
+  options.max_item_patches = 65536;
+  EXPECT_EQ(ResolveOptions(options)->max_queue_patches, 65536);
+  options.max_queue_patches = 8;
+  EXPECT_EQ(ResolveOptions(options)->max_queue_patches, 8);
+}
+
+TEST(ResolveOptions, ChoosesAtLeastOnePreprocessingThread) {
+  EXPECT_GE(ResolveOptions({})->preprocess_threads, 1);
+  ServerOptions options;
+  options.preprocess_threads = 3;
+  EXPECT_EQ(ResolveOptions(options)->preprocess_threads, 3);
+}
+
+TEST(ResolveOptions, NamesTheFlagTheValueAndTheLimit) {
+  ServerOptions options;
+  options.max_request_bytes = int64_t{3} << 30;
+  EXPECT_THAT(std::string(ResolveOptions(options).status().message()),
+              HasSubstr("--max-request-bytes is 3221225472; it must be 1024 to 2147483647"));
+  options = {};
+  options.max_batch_patches = 0;
+  EXPECT_THAT(std::string(ResolveOptions(options).status().message()), HasSubstr("--max-batch-patches is 0"));
+}
+
+TEST(ResolveOptions, LooksAtBothAddresses) {
+  ServerOptions options;
+  options.metrics_listen = "9464";
+  EXPECT_THAT(std::string(ResolveOptions(options).status().message()), HasSubstr("--metrics-listen is \"9464\""));
+}
+
+}  // namespace
+}  // namespace vitower
