@@ -1,0 +1,66 @@
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "cli/command.h"
+#include "cli/parse.h"
+#include "client/client.h"
+
+namespace vitower {
+namespace {
+
+constexpr char kExamples[] =
+    "  vitower healthcheck --server localhost:50051\n"
+    "  vitower healthcheck --server localhost:50051 --wait 60";
+
+using std::chrono::steady_clock;
+
+class Healthcheck final : public Command {
+ public:
+  explicit Healthcheck(CLI::App& root)
+      : Command(root, "healthcheck", "Ask a server whether it is serving: exit code 0 if it is, 1 if not.", kExamples) {
+    options().Add({"server", "HOST:PORT", "localhost:50051", "the server to ask"}, IntoText(&server_));
+    options().Add({"wait", "SECONDS", "0", "ask again until it is serving, for so long at most"},
+                  Into(&wait_seconds_, ParseNumber));
+    options().Add({"timeout", "TIME", "5s", "of one question"}, Into(&timeout_, ParseDuration));
+    options().AddSwitch("quiet", "print nothing: the exit code tells", &quiet_);
+  }
+
+ private:
+  ExitCode Execute() override {
+    const absl::StatusOr<std::unique_ptr<Client>> client = Client::Create({.server = server_});
+    if (!client.ok()) return Fail(ExitCode::kUsage, absl::StrCat("--", std::string(client.status().message())));
+    const absl::Status status = AskUntilServing(**client);
+    if (!status.ok()) {
+      if (!quiet_) Fail(ExitCode::kFailure, absl::StrCat(server_, ": ", std::string(status.message())));
+      return ExitCode::kFailure;
+    }
+    if (!quiet_) std::printf("%s: SERVING\n", server_.c_str());
+    return ExitCode::kOk;
+  }
+
+  absl::Status AskUntilServing(Client& client) const {
+    const auto give_up = steady_clock::now() + std::chrono::duration<double>(wait_seconds_);
+    while (true) {
+      absl::Status status = client.CheckHealth(std::chrono::system_clock::now() + timeout_);
+      const auto left = give_up - steady_clock::now();
+      if (status.ok() || left <= left.zero()) return status;
+      std::this_thread::sleep_for(std::min<std::chrono::duration<double>>(left, std::chrono::milliseconds(200)));
+    }
+  }
+
+  std::string server_;
+  double wait_seconds_ = 0;
+  std::chrono::microseconds timeout_{};
+  bool quiet_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> MakeHealthcheck(CLI::App& root) { return std::make_unique<Healthcheck>(root); }
+
+}  // namespace vitower

@@ -1,0 +1,138 @@
+#include "model/inspect.h"
+
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "cli/command.h"
+#include "cli/parse.h"
+
+namespace vitower {
+namespace {
+
+constexpr char kExamples[] =
+    "  vitower inspect --model Qwen3-VL-2B-Instruct/\n"
+    "  vitower inspect --model Qwen3-VL-2B-Instruct/ --json";
+
+// What follows from a summary.
+struct Costs {
+  int64_t bf16_bytes = 0;  // of the weights in memory
+  int64_t fp32_bytes = 0;
+  int64_t min_tokens = 0;  // of one image
+  int64_t max_tokens = 0;
+  int64_t output_bytes = 0;  // of one token in bf16, every output
+};
+
+Costs CostsOf(const CheckpointSummary& summary) {
+  const TowerConfig& tower = summary.tower;
+  const int64_t side = tower.patch_size * tower.spatial_merge_size;
+  const auto outputs = static_cast<int64_t>(1 + tower.deepstack_visual_indexes.size());
+  return {.bf16_bytes = summary.parameter_count * 2,
+          .fp32_bytes = summary.parameter_count * 4,
+          .min_tokens = (summary.image_processor.min_pixels + side * side - 1) / (side * side),
+          .max_tokens = summary.image_processor.max_pixels / (side * side),
+          .output_bytes = outputs * tower.out_hidden_size * ByteSize(DType::kBf16)};
+}
+
+std::string MiB(int64_t bytes) { return absl::StrFormat("%.1f MiB", static_cast<double>(bytes) / (1 << 20)); }
+
+std::string Levels(const TowerConfig& tower) {
+  if (tower.deepstack_visual_indexes.empty()) return "none";
+  return absl::StrCat(tower.deepstack_visual_indexes.size(), ", after blocks ",
+                      absl::StrJoin(tower.deepstack_visual_indexes, ", "));
+}
+
+std::string Table(const CheckpointSummary& summary) {
+  const TowerConfig& tower = summary.tower;
+  const ImageProcessorConfig& images = summary.image_processor;
+  const Costs costs = CostsOf(summary);
+  std::string text;
+  const auto row = [&text](const char* name, const std::string& value) {
+    absl::StrAppendFormat(&text, "%-18s %s\n", name, value);
+  };
+  row("folder", summary.folder);
+  row("files", absl::StrJoin(summary.files, ", "));
+  row("tensors", absl::StrCat(summary.tensor_count, " of the tower, named ", summary.prefix, "*"));
+  row("stored as", absl::StrCat(std::string(Name(summary.stored_dtype)), ", ", MiB(summary.weight_bytes)));
+  row("parameters", absl::StrCat(summary.parameter_count));
+  row("weights in memory", absl::StrCat(MiB(costs.bf16_bytes), " in bf16, ", MiB(costs.fp32_bytes), " in fp32"));
+  row("depth", absl::StrCat(tower.depth));
+  row("hidden size", absl::StrCat(tower.hidden_size, " (", tower.num_heads, " heads of ", tower.head_dim(), ")"));
+  row("intermediate size", absl::StrCat(tower.intermediate_size));
+  row("output size", absl::StrCat(tower.out_hidden_size));
+  row("DeepStack levels", Levels(tower));
+  row("patch", absl::StrCat(tower.patch_size, "x", tower.patch_size, " pixels, ", tower.temporal_patch_size,
+                            " frames; ", tower.merge_unit(), " patches make a token"));
+  row("image size", absl::StrCat(images.min_pixels, " to ", images.max_pixels, " pixels"));
+  row("tokens per image", absl::StrCat(costs.min_tokens, " to ", costs.max_tokens));
+  row("bytes per token", absl::StrCat(costs.output_bytes, " in bf16, all outputs"));
+  return text;
+}
+
+nlohmann::ordered_json Json(const CheckpointSummary& summary) {
+  const TowerConfig& tower = summary.tower;
+  const ImageProcessorConfig& images = summary.image_processor;
+  const Costs costs = CostsOf(summary);
+  return {{"folder", summary.folder},
+          {"files", summary.files},
+          {"prefix", summary.prefix},
+          {"stored_dtype", Name(summary.stored_dtype)},
+          {"tensor_count", summary.tensor_count},
+          {"parameter_count", summary.parameter_count},
+          {"weight_bytes", summary.weight_bytes},
+          {"weight_bytes_bf16", costs.bf16_bytes},
+          {"weight_bytes_fp32", costs.fp32_bytes},
+          {"depth", tower.depth},
+          {"hidden_size", tower.hidden_size},
+          {"num_heads", tower.num_heads},
+          {"head_dim", tower.head_dim()},
+          {"intermediate_size", tower.intermediate_size},
+          {"out_hidden_size", tower.out_hidden_size},
+          {"deepstack_visual_indexes", tower.deepstack_visual_indexes},
+          {"patch_size", tower.patch_size},
+          {"temporal_patch_size", tower.temporal_patch_size},
+          {"spatial_merge_size", tower.spatial_merge_size},
+          {"num_position_embeddings", tower.num_position_embeddings},
+          {"min_pixels", images.min_pixels},
+          {"max_pixels", images.max_pixels},
+          {"image_mean", images.image_mean},
+          {"image_std", images.image_std},
+          {"min_image_tokens", costs.min_tokens},
+          {"max_image_tokens", costs.max_tokens},
+          {"output_bytes_per_token_bf16", costs.output_bytes}};
+}
+
+class Inspect final : public Command {
+ public:
+  explicit Inspect(CLI::App& root)
+      : Command(root, "inspect",
+                "Check a checkpoint folder as serving it would, and tell what it holds and what it would cost.",
+                kExamples) {
+    options().Add({"model", "FOLDER", "", "the checkpoint folder, as downloaded from the hub; required"},
+                  IntoText(&model_));
+    options().AddSwitch("json", "print JSON instead of a table", &json_);
+  }
+
+ private:
+  ExitCode Execute() override {
+    if (model_.empty()) return Fail(ExitCode::kUsage, "--model is required: a checkpoint folder");
+    const absl::StatusOr<CheckpointSummary> summary = InspectCheckpoint(model_);
+    if (!summary.ok()) return Fail(ExitCode::kRefused, std::string(summary.status().message()));
+    const std::string text = json_ ? Json(*summary).dump(2) + "\n" : Table(*summary);
+    std::fputs(text.c_str(), stdout);
+    return ExitCode::kOk;
+  }
+
+  std::string model_;
+  bool json_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> MakeInspect(CLI::App& root) { return std::make_unique<Inspect>(root); }
+
+}  // namespace vitower

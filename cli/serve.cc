@@ -1,0 +1,201 @@
+#include <atomic>
+#include <cstdio>
+#include <future>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "cli/command.h"
+#include "cli/format.h"
+#include "cli/parse.h"
+#include "cli/stop_signals.h"
+#include "model/load.h"
+#include "server/log.h"
+#include "server/options.h"
+#include "server/server.h"
+
+namespace vitower {
+namespace {
+
+constexpr char kExamples[] =
+    "  vitower serve --model random:2b\n"
+    "  vitower serve --model Qwen3-VL-2B-Instruct/ --listen 127.0.0.1:50051 --max-batch-patches 4096\n"
+    "  VITOWER_MODEL=random:tiny vitower serve --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0\n"
+    "  vitower serve --config vitower.toml --print-config";
+
+absl::StatusOr<LogFormat> ParseLogFormat(std::string_view text) {
+  if (text == "text") return LogFormat::kText;
+  if (text == "json") return LogFormat::kJson;
+  return absl::InvalidArgumentError(absl::StrCat("\"", std::string(text), "\" is not text or json"));
+}
+
+absl::StatusOr<LogLevel> ParseLogLevel(std::string_view text) {
+  if (text == "debug") return LogLevel::kDebug;
+  if (text == "info") return LogLevel::kInfo;
+  if (text == "warning") return LogLevel::kWarning;
+  if (text == "error") return LogLevel::kError;
+  return absl::InvalidArgumentError(absl::StrCat("\"", std::string(text), "\" is not debug, info, warning or error"));
+}
+
+absl::StatusOr<std::chrono::seconds> ParseSeconds(std::string_view text) {
+  const absl::StatusOr<std::chrono::microseconds> time = ParseDuration(text);
+  if (!time.ok()) return time.status();
+  return std::chrono::ceil<std::chrono::seconds>(*time);
+}
+
+// Two flags of which the first must not be below the second.
+absl::Status CheckAtLeast(const char* flag, int64_t value, const char* other, int64_t other_value, const char* why) {
+  if (value >= other_value) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(flag, " (", value, ") is below ", other, " (", other_value, "): ", why,
+                                                 ". Raise ", flag, " or lower ", other));
+}
+
+absl::Status CheckContradictions(const ServerOptions& options) {
+  if (options.max_queue_patches != 0) {
+    constexpr char kFlag[] = "--max-queue-patches";
+    absl::Status status = CheckAtLeast(kFlag, options.max_queue_patches, "--max-item-patches", options.max_item_patches,
+                                       "an item of that size would never be admitted");
+    if (!status.ok()) return status;
+    status = CheckAtLeast(kFlag, options.max_queue_patches, "--max-batch-patches", options.max_batch_patches,
+                          "no batch could ever be full");
+    if (!status.ok()) return status;
+  }
+  return CheckAtLeast("--max-inflight-bytes", options.max_inflight_bytes, "--max-request-bytes",
+                      options.max_request_bytes, "a request of that size would never be admitted");
+}
+
+// "127.0.0.1:0" and the port it became.
+std::string WithPort(const std::string& address, int port) {
+  return absl::StrCat(address.substr(0, address.rfind(':') + 1), port);
+}
+
+class Serve final : public Command {
+ public:
+  explicit Serve(CLI::App& root)
+      : Command(root, "serve",
+                "Serve embeddings over gRPC, and metrics over HTTP.\n"
+                "SIGTERM or SIGINT: finish what was accepted, then exit (0 if all of it was answered); again: exit at "
+                "once.",
+                kExamples) {
+    AddModelOptions();
+    AddAddressOptions();
+    AddLimitOptions();
+    AddBatchOptions();
+  }
+
+ private:
+  void AddModelOptions() {
+    options().Add(
+        {"model", "MODEL", "",
+         "a checkpoint folder as downloaded from the hub, or random:2b (4b, 8b, 32b, tiny): random weights of "
+         "that shape, which need no file; required"},
+        IntoText(&load_.model));
+    options().Add({"device", "DEVICE", load_.device, "what computes"}, IntoText(&load_.device));
+    options().Add({"dtype", "DTYPE", "", "bf16 or fp32, what the tower computes in (default: the checkpoint's own)"},
+                  Into(&load_.dtype, ParseDType));
+    options().Add({"threads", "N", "0", "compute threads (0: one for each core this process may use)"},
+                  Into(&load_.threads, ParseInt, /*min=*/0, /*max=*/4096));
+    options().Add({"log-format", "FORMAT", "text", "of the log on stderr: text or json"},
+                  Into(&log_format_, ParseLogFormat));
+    options().Add({"log-level", "LEVEL", "info", "debug, info, warning or error"}, Into(&log_level_, ParseLogLevel));
+  }
+
+  void AddAddressOptions() {
+    options().Add({"listen", "HOST:PORT", server_.listen, "of gRPC; port 0 picks a free one"},
+                  IntoText(&server_.listen));
+    options().Add(
+        {"metrics-listen", "HOST:PORT", server_.metrics_listen, "of the metrics' HTTP; port 0 picks a free one"},
+        IntoText(&server_.metrics_listen));
+    options().Add({"drain-timeout", "TIME", FormatDuration(server_.drain_timeout),
+                   "how long a stopping server waits for accepted work"},
+                  Into(&server_.drain_timeout, ParseSeconds));
+  }
+
+  void AddLimitOptions() {
+    AddBytes("max-request-bytes", &server_.max_request_bytes, "of one gRPC message; a larger one is refused");
+    AddBytes("max-reply-bytes", &server_.max_reply_bytes, "of one Embed reply; above it: RESOURCE_EXHAUSTED");
+    AddCount("max-request-items", &server_.max_request_items, "items in one Embed call");
+    AddCount("max-image-pixels", &server_.max_image_pixels, "of an image as encoded, checked before it is decoded");
+    AddCount("max-item-patches", &server_.max_item_patches, "of one item as resized; above it: INVALID_ARGUMENT");
+    AddBytes("max-inflight-bytes", &server_.max_inflight_bytes,
+             "of requests admitted and not yet answered; above it: RESOURCE_EXHAUSTED");
+    AddCount("max-queue-patches", &server_.max_queue_patches,
+             "admitted and not yet answered; above it: RESOURCE_EXHAUSTED (0: 16 batches, at least max-item-patches)");
+  }
+
+  void AddBatchOptions() {
+    AddCount("max-batch-patches", &server_.max_batch_patches,
+             "patches in one forward pass; a larger item runs alone. More: throughput, and memory and latency");
+    options().Add({"max-batch-delay", "TIME", FormatDuration(server_.max_batch_delay),
+                   "how long an idle device waits for a batch to fill"},
+                  Into(&server_.max_batch_delay, ParseDuration));
+    options().Add({"preprocess-threads", "N", "0", "threads that decode and resize (0: one a core)"},
+                  Into(&server_.preprocess_threads, ParseInt));
+  }
+
+  void AddBytes(const char* name, int64_t* target, const char* help) {
+    options().Add({name, "SIZE", FormatBytes(*target), help}, Into(target, ParseBytes));
+  }
+
+  void AddCount(const char* name, int64_t* target, const char* help) {
+    options().Add({name, "N", std::to_string(*target), help}, Into(target, ParseInt));
+  }
+
+  ExitCode Execute() override {
+    if (load_.model.empty()) {
+      return Fail(ExitCode::kUsage, "--model is required: a checkpoint folder, or random:2b for random weights");
+    }
+    absl::Status status = CheckContradictions(server_);
+    if (status.ok()) status = ResolveOptions(server_).status();
+    if (!status.ok()) return Fail(ExitCode::kUsage, std::string(status.message()));
+
+    StopSignals signals;  // before any thread starts
+    InitLogging(log_format_, log_level_);
+    load_.log = [](std::string_view message) { Log(LogLevel::kInfo, message); };
+    absl::StatusOr<std::unique_ptr<Encoder>> encoder = LoadEncoder(load_);
+    if (!encoder.ok()) return Fail(encoder.status());
+    std::vector<std::unique_ptr<Encoder>> encoders;
+    encoders.push_back(*std::move(encoder));
+    absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(server_, std::move(encoders));
+    if (!server.ok()) return Fail(ExitCode::kFailure, std::string(server.status().message()));
+    return ServeUntilStopped(signals, *std::move(server));
+  }
+
+  ExitCode ServeUntilStopped(StopSignals& signals, std::shared_ptr<Server> server) const {
+    struct Stop {
+      std::atomic<bool> begun{false};
+      std::promise<absl::Status> drained;
+    };
+    const auto stop = std::make_shared<Stop>();  // shared, as the server is: the handler may outlive this function
+    std::future<absl::Status> drained = stop->drained.get_future();
+    signals.OnFirst([stop, server] {
+      stop->begun = true;
+      Log(LogLevel::kInfo, "stopping: taking no more work, finishing what was accepted");
+      stop->drained.set_value(server->Drain());
+    });
+    const absl::Status serving = server->WaitUntilServing();
+    if (serving.ok()) {
+      std::printf("vitower: serving on %s, metrics on %s\n", WithPort(server_.listen, server->port()).c_str(),
+                  WithPort(server_.metrics_listen, server->metrics_port()).c_str());
+      std::fflush(stdout);
+    } else if (!stop->begun) {
+      return Fail(ExitCode::kFailure, absl::StrCat("the warm-up failed: ", std::string(serving.message())));
+    }
+    const absl::Status status = drained.get();
+    if (!status.ok()) return Fail(ExitCode::kFailure, std::string(status.message()));
+    return ExitCode::kOk;
+  }
+
+  LoadOptions load_;
+  ServerOptions server_;
+  LogFormat log_format_ = LogFormat::kText;
+  LogLevel log_level_ = LogLevel::kInfo;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> MakeServe(CLI::App& root) { return std::make_unique<Serve>(root); }
+
+}  // namespace vitower
