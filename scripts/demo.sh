@@ -21,9 +21,13 @@ done
 cat "$work/ready"
 address=$(sed -E 's/.*serving on ([^,]+),.*/\1/' "$work/ready")
 
-"$vitower" embed --server "$address" docs/samples --output "$work/embeddings" --times
-echo "demo: the answer to expect (grid, tokens and the rows of each image; first values of the first token to about 1 %)"
-cat docs/samples/expected.txt
+"$vitower" embed --server "$address" docs/samples/*.* --output "$work/embeddings" --format npy --dtype fp32 --times
+echo "demo: the first four values of each image's first token, and what to expect (bf16: to about 0.05)"
+while read -r name expected; do
+  # A .npy file of these is a header of 128 bytes, then float32 rows.
+  got=$(od -A n -t f4 -j 128 -N 16 "$work/embeddings/$name.npy" | xargs printf '%7.3f')
+  printf '  %-20s %s   expected %s\n' "$name" "$got" "$expected"
+done <scripts/demo-expected.txt
 kill -TERM "$server"
 wait "$server"
 server=
