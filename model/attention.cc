@@ -16,11 +16,14 @@ at::Tensor AttendRun(const at::Tensor& qkv, const SegmentRun& run, int64_t heads
 }  // namespace
 
 at::Tensor Attend(const at::Tensor& qkv, const std::vector<SegmentRun>& runs, int64_t heads, int64_t head_dim) {
-  if (runs.size() == 1) return AttendRun(qkv, runs.front(), heads, head_dim);
+  const auto rows = [](const SegmentRun& run) { return run.length * run.count; };
+  if (runs.size() == 1 && rows(runs[0]) == qkv.size(0)) return AttendRun(qkv, runs[0], heads, head_dim);
   at::Tensor result = at::empty({qkv.size(0), heads * head_dim}, qkv.options());
   for (const SegmentRun& run : runs) {
-    result.narrow(0, run.first, run.length * run.count).copy_(AttendRun(qkv, run, heads, head_dim));
+    result.narrow(0, run.first, rows(run)).copy_(AttendRun(qkv, run, heads, head_dim));
   }
+  const int64_t used = runs.back().first + rows(runs.back());
+  result.narrow(0, used, qkv.size(0) - used).zero_();
   return result;
 }
 

@@ -14,8 +14,9 @@ struct SegmentRun {
   int64_t count;
 };
 
-// Multi-head attention inside each segment. qkv: [rows, 3 * heads * head_dim], contiguous, the runs cover it in order.
-// Returns [rows, heads * head_dim]. Equal segments that stand together go through one call, without copies.
+// Multi-head attention inside each segment. qkv: [rows, 3 * heads * head_dim], contiguous; the runs cover it in order
+// from row 0; rows behind the last run come back as zeros. Returns [rows, heads * head_dim]. Equal segments that stand
+// together go through one call, without copies.
 at::Tensor Attend(const at::Tensor& qkv, const std::vector<SegmentRun>& runs, int64_t heads, int64_t head_dim);
 
 }  // namespace vitower

@@ -138,7 +138,7 @@ bool HasExpectedShape(const TensorSpec& spec, const std::vector<int64_t>& shape,
 }
 
 std::string ExpectedShape(const TensorSpec& spec, const TowerConfig& tower) {
-  const std::string shape = absl::StrCat("[", absl::StrJoin(spec.shape, ", "), "]");
+  std::string shape = absl::StrCat("[", absl::StrJoin(spec.shape, ", "), "]");
   if (spec.name != kPatchWeight) return shape;
   return absl::StrCat("[", absl::StrJoin(ConvShape(tower), ", "), "] or ", shape);
 }
@@ -177,17 +177,18 @@ absl::StatusOr<std::vector<TowerTensor>> CheckAndOrder(const fs::path& folder, T
       return Bad(folder, absl::StrCat("tensor \"", tensors.prefix, spec.name, "\" is missing, expected ",
                                       ExpectedShape(spec, tower)));
     }
-    auto& [file, tensor, hold] = found->second;
+    const SafetensorsTensor& tensor = found->second.tensor;
     const auto bad = [&](const std::string& what) {
-      return Bad(folder / file, absl::StrCat("tensor \"", tensors.prefix, spec.name, "\" ", what));
+      return Bad(folder / found->second.file, absl::StrCat("tensor \"", tensors.prefix, spec.name, "\" ", what));
     };
-    if (!IsFloat(tensor.dtype))
+    if (!IsFloat(tensor.dtype)) {
       return bad(absl::StrCat("is ", tensor.dtype, ", expected BF16, F16 or F32 (quantised?)"));
+    }
     if (!HasExpectedShape(spec, tensor.shape, tower)) {
       return bad(
           absl::StrCat("has shape [", absl::StrJoin(tensor.shape, ", "), "], expected ", ExpectedShape(spec, tower)));
     }
-    ordered.push_back({spec.name, tensor.dtype, spec.shape, tensor.bytes, std::move(hold)});
+    ordered.push_back({spec.name, tensor.dtype, spec.shape, tensor.bytes, std::move(found->second.hold)});
   }
   return ordered;
 }

@@ -142,6 +142,7 @@ absl::Status WriteShard(const fs::path& path, const std::vector<TensorSpec>& spe
                         const CheckpointRecipe& recipe) {
   const RandomWeights weights(tower, recipe.dtype, recipe.seed, recipe.outliers);
   std::vector<SafetensorsEntry> entries;
+  entries.reserve(specs.size());
   for (const TensorSpec& spec : specs) {
     entries.push_back({recipe.prefix + spec.name, std::string(SafetensorsName(recipe.dtype)),
                        spec.name == kPatchWeight ? ConvShape(tower) : spec.shape});

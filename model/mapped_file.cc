@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdint>
 #include <cstring>
 
 #include "absl/status/status.h"
@@ -43,10 +42,11 @@ MappedFile::~MappedFile() {
 }
 
 void MappedFile::Drop(absl::Span<const std::byte> range) const {
-  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-  const auto begin = (reinterpret_cast<uintptr_t>(range.data()) + page - 1) / page * page;
-  const auto end = reinterpret_cast<uintptr_t>(range.data() + range.size()) / page * page;
-  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const auto offset = static_cast<size_t>(range.data() - data_);  // of a map that begins on a page
+  const size_t begin = (offset + page - 1) / page * page;
+  const size_t end = (offset + range.size()) / page * page;
+  if (begin < end) madvise(const_cast<std::byte*>(data_ + begin), end - begin, MADV_DONTNEED);
 }
 
 }  // namespace vitower

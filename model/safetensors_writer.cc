@@ -91,6 +91,7 @@ SafetensorsWriter::~SafetensorsWriter() {
 }
 
 absl::Status SafetensorsWriter::Append(absl::Span<const std::byte> bytes) {
+  if (bytes.empty()) return absl::OkStatus();
   if (std::fwrite(bytes.data(), 1, bytes.size(), file_) != bytes.size()) return DiskError(temporary_, "write");
   written_bytes_ += static_cast<int64_t>(bytes.size());
   return absl::OkStatus();

@@ -5,7 +5,11 @@
 #include <c10/core/InferenceMode.h>
 #include <malloc.h>
 
+#include <algorithm>
+#include <bit>
 #include <chrono>
+#include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -26,10 +30,21 @@ constexpr int64_t kPatchesPerTask = 8;
 
 at::ScalarType ScalarType(DType dtype) { return dtype == DType::kFp32 ? at::kFloat : at::kBFloat16; }
 
+// Rows a batch is computed with. oneDNN keeps code for every row count that it ever met, about 0.3 MB for each kind of
+// Linear and for the life of the process, whatever the capacity of its cache (measured with libtorch 2.13: +0.28 MB a
+// row count at a capacity of 8). So batches are padded to one of few counts: all multiples of 4 up to 256, then 32 for
+// each doubling; at most 1 row in 33 is padding.
+int64_t PaddedRows(int64_t patches) {
+  const auto octave = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(patches)));
+  const int64_t step = std::max<int64_t>(4, octave / 32);
+  return (patches + step - 1) / step * step;
+}
+
 // What a batch is, before any of it is computed.
 struct Plan {
   std::vector<int64_t> patch_offsets{0};  // [items + 1]
   std::vector<SegmentRun> runs;
+  int64_t rows = 0;  // patches and padding
 
   int64_t patches() const { return patch_offsets.back(); }
 };
@@ -46,7 +61,15 @@ Plan MakePlan(absl::Span<const Frames* const> items) {
     }
     plan.patch_offsets.push_back(plan.patches() + grid.patches());
   }
+  plan.rows = PaddedRows(plan.patches());
   return plan;
+}
+
+// [rows, cols] of which the rows behind `used` are zero and the others for the caller to fill.
+at::Tensor EmptyRows(int64_t rows, int64_t used, int64_t cols, at::ScalarType type) {
+  at::Tensor values = at::empty({rows, cols}, type);
+  values.narrow(0, used, rows - used).zero_();
+  return values;
 }
 
 // The learned position rows and the rotary table of one grid.
@@ -91,7 +114,7 @@ class CpuTower final : public Encoder {
   PackedBatch AddPosition(absl::Span<const Frames* const> items, const Plan& plan, at::Tensor& x);
   GridTables TablesOf(int64_t grid_h, int64_t grid_w);
   GridTables MakeTables(int64_t grid_h, int64_t grid_w) const;
-  void Observe(const std::string& stage, const at::Tensor& values) const;
+  void Observe(const char* stage, const at::Tensor& values, int64_t index = -1) const;
 
   EncoderInfo info_;
   const int threads_;
@@ -123,16 +146,17 @@ CpuTower::CpuTower(Weights weights, EncoderInfo info, const TowerOptions& option
   info_.weight_bytes = weights.taken_bytes();
 }
 
-void CpuTower::Observe(const std::string& stage, const at::Tensor& values) const {
+void CpuTower::Observe(const char* stage, const at::Tensor& values, int64_t index) const {
   if (!observer_) return;
   const at::Tensor fp32 = values.to(at::kFloat).contiguous();
-  observer_(stage, fp32.size(0), fp32.size(1),
+  const std::string name = index < 0 ? stage : absl::StrCat(stage, "_", index);
+  observer_(name, fp32.size(0), fp32.size(1),
             absl::MakeConstSpan(fp32.const_data_ptr<float>(), static_cast<size_t>(fp32.numel())));
 }
 
 at::Tensor CpuTower::Upload(absl::Span<const Frames* const> items, const Plan& plan) const {
   const TowerConfig& tower = info_.tower;
-  at::Tensor rows = at::empty({plan.patches(), tower.patch_dim()}, ScalarType(info_.dtype));
+  at::Tensor rows = EmptyRows(plan.rows, plan.patches(), tower.patch_dim(), ScalarType(info_.dtype));
   for (size_t i = 0; i < items.size(); ++i) {
     const int64_t first = plan.patch_offsets[i] * tower.patch_dim();
     at::parallel_for(0, items[i]->grid.patches(), kPatchesPerTask, [&](int64_t begin, int64_t end) {
@@ -180,7 +204,7 @@ GridTables CpuTower::TablesOf(int64_t grid_h, int64_t grid_w) {
 
 // Adds the learned positions to x and lays out the rotary tables, each slice of an item alike.
 PackedBatch CpuTower::AddPosition(absl::Span<const Frames* const> items, const Plan& plan, at::Tensor& x) {
-  PackedBatch batch{plan.runs, at::empty({plan.patches(), info_.tower.head_dim()}, at::kFloat)};
+  PackedBatch batch{plan.runs, EmptyRows(plan.rows, plan.patches(), info_.tower.head_dim(), at::kFloat)};
   for (size_t i = 0; i < items.size(); ++i) {
     const GridThw& grid = items[i]->grid;
     const GridTables tables = TablesOf(grid.h, grid.w);
@@ -200,25 +224,29 @@ EncodedBatch CpuTower::Run(absl::Span<const Frames* const> items, const OutputSe
   StageClock clock;
 
   const Plan plan = MakePlan(items);
-  const at::Tensor pixels = Upload(items, plan);
-  Observe("pixel_values", pixels);
+  const auto used = [&](const at::Tensor& rows) {
+    return rows.narrow(0, 0, rows.size(0) * plan.patches() / plan.rows);
+  };
+  at::Tensor pixels = Upload(items, plan);
+  Observe("pixel_values", used(pixels));
   clock.Charge(times.upload);
   at::Tensor x = patch_embed_(pixels);
-  Observe("patch_embed", x);
+  pixels.reset();
+  Observe("patch_embed", used(x));
   clock.Charge(times.patch_embed);
   const PackedBatch batch = AddPosition(items, plan, x);
-  Observe("position", x);
+  Observe("position", used(x));
   clock.Charge(times.position);
 
   std::vector<at::Tensor> deepstack(deepstack_.size());
   for (int64_t i = 0, tap = 0; i < tower.depth; ++i) {
     x = blocks_[i](x, batch);
-    Observe(absl::StrCat("block_", i), x);
+    Observe("block", used(x), i);
     clock.Charge(times.blocks);
     if (tap == static_cast<int64_t>(deepstack_.size()) || tower.deepstack_visual_indexes[tap] != i) continue;
     if (wanted.deepstack[tap]) {
       deepstack[tap] = deepstack_[tap](x);
-      Observe(absl::StrCat("deepstack_", tap), deepstack[tap]);
+      Observe("deepstack", used(deepstack[tap]), tap);
     }
     clock.Charge(times.merger);
     ++tap;
@@ -226,14 +254,14 @@ EncodedBatch CpuTower::Run(absl::Span<const Frames* const> items, const OutputSe
   at::Tensor tokens;
   if (wanted.tokens) {
     tokens = merger_(x);
-    Observe("merger", tokens);
+    Observe("merger", used(tokens));
   }
   clock.Charge(times.merger);
 
   for (const int64_t offset : plan.patch_offsets) result.token_offsets.push_back(offset / tower.merge_unit());
-  if (tokens.defined()) result.tokens = ToHost(tokens, info_.dtype);
+  if (tokens.defined()) result.tokens = ToHost(used(tokens), info_.dtype);
   for (const at::Tensor& level : deepstack) {
-    result.deepstack.push_back(level.defined() ? ToHost(level, info_.dtype) : HostTensor{});
+    result.deepstack.push_back(level.defined() ? ToHost(used(level), info_.dtype) : HostTensor{});
   }
   clock.Charge(times.download);
   return result;
@@ -264,6 +292,8 @@ absl::StatusOr<EncodedBatch> CpuTower::Forward(absl::Span<const Frames* const> i
 absl::StatusOr<std::unique_ptr<Encoder>> MakeCpuTower(TowerSource source, EncoderInfo info,
                                                       const TowerOptions& options) {
   try {
+    // Before oneDNN is first used; somebody who set it knows better. Room for the Linears of 32 row counts.
+    setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256", /*overwrite=*/0);
     const c10::InferenceMode inference;
     at::set_num_threads(options.threads);
     auto tower = std::make_unique<CpuTower>(Weights(std::move(source.tensors), ScalarType(options.dtype)),
