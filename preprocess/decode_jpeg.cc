@@ -24,24 +24,31 @@ struct ErrorState {
   char message[JMSG_LENGTH_MAX];
 };
 
-[[noreturn]] void Fail(j_common_ptr info) {
+[[noreturn]] void FailWith(j_common_ptr info, const char* message) {
   auto* state = reinterpret_cast<ErrorState*>(info->err);
-  info->err->format_message(info, state->message);
+  std::snprintf(state->message, sizeof(state->message), "%s", message);
   std::longjmp(state->jump, 1);
+}
+
+[[noreturn]] void Fail(j_common_ptr info) {
+  char message[JMSG_LENGTH_MAX];
+  info->err->format_message(info, message);
+  FailWith(info, message);
 }
 
 // libjpeg goes on after these two and fills what is missing.
 void OnMessage(j_common_ptr info, int level) {
-  const int code = info->err->msg_code;
-  if (level < 0 && (code == JWRN_JPEG_EOF || code == JWRN_HIT_MARKER)) Fail(info);
+  if (level >= 0) return;
+  if (info->err->msg_code == JWRN_JPEG_EOF) FailWith(info, "the file is truncated");
+  if (info->err->msg_code == JWRN_HIT_MARKER) FailWith(info, "the data is damaged or truncated");
 }
 
 void OnProgress(j_common_ptr info) {
   const auto* decompress = reinterpret_cast<j_decompress_ptr>(info);
   if (decompress->input_scan_number <= kMaxScans) return;
-  auto* state = reinterpret_cast<ErrorState*>(info->err);
-  std::snprintf(state->message, sizeof(state->message), "more than %d scans", kMaxScans);
-  std::longjmp(state->jump, 1);
+  char message[32];
+  std::snprintf(message, sizeof(message), "more than %d scans", kMaxScans);
+  FailWith(info, message);
 }
 
 // One decompression. The functions with a setjmp hold no object with a destructor, so that a longjmp out of libjpeg

@@ -28,6 +28,13 @@ std::string_view DropMessage(Fault why) {
   }
 }
 
+// Frees the encoded bytes: nobody needs them again.
+absl::StatusOr<RgbImage> Decode(Job& job) {
+  const std::string bytes = job.TakeImage();
+  const absl::Span<const uint8_t> span(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
+  return DecodeImage(span, job.plan.header, job.plan.image_options);
+}
+
 }  // namespace
 
 Pipeline::Pipeline(Options options, std::vector<std::unique_ptr<Encoder>> encoders, Metrics& metrics, Clock& clock,
@@ -113,26 +120,23 @@ void Pipeline::Dispatch(const std::shared_ptr<Call>& call, Plans plans) {
 }
 
 void Pipeline::Preprocess(std::unique_ptr<Job> job) {
-  const TimePoint now = clock_.Now();
-  job->times.Set(Stage::kAdmit, now - job->call().start().parsed_at);
-  if (const std::optional<Fault> gone = job->Gone(now)) return Drop(std::move(job), *gone);
-  if (absl::Status made = MakeFrames(*job); !made.ok()) return Fail(std::move(job), made, clock_.Now());
+  TimePoint at = EndStage(*job, Stage::kAdmit, job->call().start().parsed_at);
+  if (const std::optional<Fault> gone = job->Gone(at)) return Drop(std::move(job), *gone);
+  absl::StatusOr<RgbImage> image = Decode(*job);
+  at = EndStage(*job, Stage::kDecode, at);
+  if (!image.ok()) return Fail(std::move(job), image.status(), at);
+  absl::StatusOr<Frames> frames = ResizeToFrames(*std::move(image), job->plan.target, job->plan.image_options);
+  if (frames.ok()) job->frames = *std::move(frames);
+  at = EndStage(*job, Stage::kResize, at);
+  if (!frames.ok()) return Fail(std::move(job), frames.status(), at);
   if (!batcher_.Submit(job)) Drop(std::move(job), Fault::kAbandoned);
 }
 
-absl::Status Pipeline::MakeFrames(Job& job) {
-  const TimePoint started_at = clock_.Now();
-  const std::string bytes = job.TakeImage();
-  const absl::Span<const uint8_t> span(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
-  absl::StatusOr<RgbImage> image = DecodeImage(span, job.plan.header, job.plan.image_options);
-  const TimePoint decoded_at = clock_.Now();
-  job.times.Set(Stage::kDecode, decoded_at - started_at);
-  if (!image.ok()) return image.status();
-  absl::StatusOr<Frames> frames = ResizeToFrames(*std::move(image), job.plan.target, job.plan.image_options);
-  job.times.Set(Stage::kResize, clock_.Now() - decoded_at);
-  if (!frames.ok()) return frames.status();
-  job.frames = *std::move(frames);
-  return absl::OkStatus();
+// Each stage begins where the one before ended, the freeing of memory included, so that together they leave no gap.
+TimePoint Pipeline::EndStage(Job& job, Stage stage, TimePoint began_at) const {
+  const TimePoint now = clock_.Now();
+  job.times.Set(stage, now - began_at);
+  return now;
 }
 
 void Pipeline::Reply(std::unique_ptr<Job> job) {

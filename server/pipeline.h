@@ -52,7 +52,7 @@ class Pipeline final {
   std::optional<Refusal> Admit(const Plans& plans, int64_t request_bytes, Permit& permit);
   void Dispatch(const std::shared_ptr<Call>& call, Plans plans);
   void Preprocess(std::unique_ptr<Job> job);
-  absl::Status MakeFrames(Job& job);
+  TimePoint EndStage(Job& job, Stage stage, TimePoint began_at) const;
   void Reply(std::unique_ptr<Job> job);
   void Drop(std::unique_ptr<Job> job, Fault why);
 

@@ -90,10 +90,11 @@ class ServerImpl final : public Server {
   std::once_flag drain_once_;
   absl::Status drained_;  // written once, under drain_once_
 
-  // In this order: calls end before the pipeline that serves them, the pipeline before what it reports to.
-  std::unique_ptr<Pipeline> pipeline_;
+  // Destroyed from below. Drain has ended every call by then; the workers, which tell the health service when they are
+  // warm, end before gRPC does.
   std::unique_ptr<EmbedService> service_;
   std::unique_ptr<grpc::Server> grpc_;
+  std::unique_ptr<Pipeline> pipeline_;
 };
 
 absl::Status ServerImpl::Open(std::vector<std::unique_ptr<Encoder>> encoders) {

@@ -81,5 +81,3 @@ BENCHMARK(Resize)
 
 }  // namespace
 }  // namespace vitower
-
-BENCHMARK_MAIN();

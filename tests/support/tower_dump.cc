@@ -84,7 +84,9 @@ std::vector<Frames> ReadFrames(const std::string& path, const TowerConfig& tower
   return items;
 }
 
-OutputSet Everything(const TowerConfig& tower) { return {true, std::vector<bool>(tower.deepstack_visual_indexes.size(), true)}; }
+OutputSet Everything(const TowerConfig& tower) {
+  return {true, std::vector<bool>(tower.deepstack_visual_indexes.size(), true)};
+}
 
 std::vector<const Frames*> Pointers(const std::vector<Frames>& items) {
   std::vector<const Frames*> pointers;

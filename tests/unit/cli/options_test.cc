@@ -23,6 +23,7 @@ class OptionsTest : public ::testing::Test {
           const auto found = environment_.find(name);
           return found == environment_.end() ? nullptr : found->second.c_str();
         }) {
+    root_.add_subcommand("embed", "");
     options_.Add({"max-batch-patches", "N", "1024", ""}, Into(&patches_, ParseInt, /*min=*/4));
     options_.Add({"model", "MODEL", "", ""}, IntoText(&model_));
     options_.AddSwitch("quiet", "", &quiet_);
@@ -86,6 +87,10 @@ TEST_F(OptionsTest, AnEmptyVariableIsAsIfUnset) {
   environment_ = {{"VITOWER_MAX_BATCH_PATCHES", ""}};
   ASSERT_TRUE(Parse("").ok());
   EXPECT_EQ(patches_, 1024);
+}
+
+TEST_F(OptionsTest, ASectionOfNoSubcommandIsRefusedByName) {
+  EXPECT_THAT(std::string(Parse(ConfigFile("[sevre]\nmax-batch-patches = 7\n")).message()), HasSubstr("[sevre]"));
 }
 
 TEST_F(OptionsTest, SectionsOfOtherSubcommandsAreLeftAlone) {

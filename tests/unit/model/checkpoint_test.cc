@@ -196,9 +196,9 @@ TEST(Checkpoint, IndexThatPointsToTheWrongShardIsRefused) {
   recipe.shards = 2;
   const CheckpointFolder folder(recipe);
   folder.EditJson("model.safetensors.index.json", [](json& index) {
-    index["weight_map"]["model.visual.merger.norm.weight"] = "model-00001-of-00002.safetensors";
+    index["weight_map"]["model.visual.deepstack_merger_list.2.norm.weight"] = "model-00001-of-00002.safetensors";
   });
-  EXPECT_THAT(Refusal(folder), AllOf(HasSubstr("merger.norm.weight"), HasSubstr("model-00001-of-00002.safetensors")));
+  EXPECT_THAT(Refusal(folder), AllOf(HasSubstr("deepstack_merger_list.2.norm.weight"), HasSubstr("model-00001-of-00002.safetensors")));
 }
 
 TEST(Checkpoint, TowerUnderNoOrTwoPrefixesIsRefused) {

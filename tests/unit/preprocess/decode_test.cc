@@ -2,6 +2,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
+#include <thread>
+#include <vector>
 
 #include "golden.h"
 #include "preprocess/image.h"
@@ -63,6 +66,22 @@ TEST(DecodeImage, RefusesDataOfAnotherSizeThanTheHeader) {
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
     EXPECT_THAT(std::string(status.message()), HasSubstr("the header says"));
   }
+}
+
+TEST(DecodeImage, GivesTheSamePixelsOnEveryOfManyThreads) {
+  const std::vector<GoldenFile> files = GoldenFiles();
+  std::atomic<int> wrong = 0;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (const GoldenFile& file : files) {
+        const absl::StatusOr<RgbImage> image = Decode(file.bytes);
+        wrong += image.ok() && Sha256(image->rgb) == file.rgb ? 0 : 1;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
 }
 
 TEST(DecodeImage, DropsTheLowByteOf16BitSamples) {

@@ -1,0 +1,39 @@
+// What ThreadSanitizer is told where gRPC runs in the process under test. The packaged gRPC is not instrumented and
+// synchronises with absl::Mutex, so its own hand-overs between threads look like races: in the library itself (left out
+// by the option), and in the templates of its headers, which are compiled into our binaries. The latter are named one
+// by one, mostly by the innermost frame only, so that a race in our code below a gRPC callback is still reported.
+
+#if defined(__SANITIZE_THREAD__)
+#define VITOWER_TSAN
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define VITOWER_TSAN
+#endif
+#endif
+
+#ifdef VITOWER_TSAN
+extern "C" {
+
+const char* __tsan_default_options();
+const char* __tsan_default_options() { return "ignore_noninstrumented_modules=1"; }
+
+const char* __tsan_default_suppressions();
+const char* __tsan_default_suppressions() {
+  return "race_top:/usr/include/grpcpp/\n"
+         "race:grpc::internal::InterceptorBatchMethodsImpl\n"
+         "race:grpc::internal::CallOpS\n"
+         "race:grpc::internal::CallbackWithSuccessTag::Clear\n"
+         "race:grpc::internal::CallbackWithSuccessTag::~CallbackWithSuccessTag\n"
+         "race:grpc::internal::ServerCallbackCall::Unref\n"
+         "race:ServerCallbackUnaryImpl::Finish\n"
+         "race:ServerCallbackUnaryImpl::ServerCallbackUnaryImpl\n"
+         "race:ServerCallbackReaderWriterImpl::Finish\n"
+         "race:ServerCallbackReaderWriterImpl::ServerCallbackReaderWriterImpl\n"
+         "race:PreBindBacklog\n"
+         "race_top:__atomic_base<grpc::\n"
+         // Ours, but ordered by gRPC: it calls OnCancel after the handler that made the call has returned.
+         "race:vitower::EmbedReactor::OnCancel\n";
+}
+
+}  // extern "C"
+#endif
