@@ -129,7 +129,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--shape", default="2b")
-    parser.add_argument("--dtype", default="", help="bf16 or fp32 instead of both")
+    parser.add_argument("--dtype", default="", help="bf16 or fp32 instead of both (bf16 alone: parity is with the reference's bf16)")
     parser.add_argument("--grids", default=",".join(GRIDS), help="ITEMS*TxHxW, comma-separated")
     parser.add_argument("--repeats", type=int, help="measured calls a row, instead of 3 to 15 by size")
     parser.add_argument("--reference", type=Path, help=argparse.SUPPRESS)

@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save_file
 
 TOWER_DUMP = Path(os.environ["VITOWER_BIN_DIR"]) / "tower_dump"
 SEED = int(os.environ.get("VITOWER_TEST_SEED") or int.from_bytes(os.urandom(4), "little"))
-print(f"VITOWER_TEST_SEED={SEED}")
 
 # head_dim 72 and 64, with DeepStack and without.
 TOWERS = {
@@ -28,6 +27,11 @@ LAYOUTS = {
     "64": dict(prefix="visual.", shards=3),
     "35": dict(prefix="vision_tower.", linear_patch=True, dtype=torch.float32),
 }
+
+
+@pytest.fixture(autouse=True)
+def print_seed():
+    print(f"VITOWER_TEST_SEED={SEED} repeats this run")
 
 
 def random_items(rng):

@@ -198,7 +198,8 @@ TEST(Checkpoint, IndexThatPointsToTheWrongShardIsRefused) {
   folder.EditJson("model.safetensors.index.json", [](json& index) {
     index["weight_map"]["model.visual.deepstack_merger_list.2.norm.weight"] = "model-00001-of-00002.safetensors";
   });
-  EXPECT_THAT(Refusal(folder), AllOf(HasSubstr("deepstack_merger_list.2.norm.weight"), HasSubstr("model-00001-of-00002.safetensors")));
+  EXPECT_THAT(Refusal(folder),
+              AllOf(HasSubstr("deepstack_merger_list.2.norm.weight"), HasSubstr("model-00001-of-00002.safetensors")));
 }
 
 TEST(Checkpoint, TowerUnderNoOrTwoPrefixesIsRefused) {
