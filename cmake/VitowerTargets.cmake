@@ -21,7 +21,8 @@ if(VITOWER_CLANG_TIDY)
 endif()
 
 # vitower_library(NAME [SHARED] HEADERS a.h ... [PRIVATE_HEADERS b.h ...] SOURCES a.cc ...)
-# HEADERS are the folder's public face: each must compile alone (target all_verify_interface_header_sets).
+# HEADERS are the folder's public face. Every header must compile alone: HEADERS with what the library hands on (target
+# all_verify_interface_header_sets), PRIVATE_HEADERS with what it links itself (target verify_private_headers).
 function(vitower_library name)
   cmake_parse_arguments(ARG "SHARED" "" "HEADERS;PRIVATE_HEADERS;SOURCES" ${ARGN})
   if(ARG_SHARED)
@@ -32,7 +33,19 @@ function(vitower_library name)
   target_sources(${name} PRIVATE ${ARG_SOURCES} ${ARG_PRIVATE_HEADERS}
                          PUBLIC FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR} FILES ${ARG_HEADERS})
   vitower_target(${name})
+  foreach(header IN LISTS ARG_PRIVATE_HEADERS)
+    set(alone ${CMAKE_CURRENT_BINARY_DIR}/private_headers/${header}.cc)
+    file(CONFIGURE OUTPUT ${alone} CONTENT "#include \"${CMAKE_CURRENT_SOURCE_DIR}/${header}\"\n")
+    list(APPEND alone_sources ${alone})
+  endforeach()
+  if(alone_sources)
+    add_library(${name}_private_headers OBJECT EXCLUDE_FROM_ALL ${alone_sources})
+    target_include_directories(${name}_private_headers PRIVATE ${PROJECT_SOURCE_DIR})
+    target_link_libraries(${name}_private_headers PRIVATE $<TARGET_PROPERTY:${name},LINK_LIBRARIES>)
+    add_dependencies(verify_private_headers ${name}_private_headers)
+  endif()
 endfunction()
+add_custom_target(verify_private_headers)
 
 # vitower_program(NAME SOURCES a.cc ...)
 function(vitower_program name)

@@ -1,3 +1,4 @@
+// private header
 #pragma once
 
 #include <ATen/core/Tensor.h>

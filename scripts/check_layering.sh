@@ -11,8 +11,8 @@ complain() { echo "layering: $1" >&2; fail=1; }
 allowed() {
   local folder=$1 regex=$2 line
   while IFS= read -r line; do
-    [[ ${line#*\"} =~ ^($regex) ]] || complain "$line is not among what $folder/ may include"
-  done < <(grep -HnoE '^#include "(preprocess|model|server|client|cli|proto|vitower|tests)/[^"]*' "$folder"/*.h "$folder"/*.cc 2>/dev/null)
+    [[ ${line#*[\"<]} =~ ^($regex) ]] || complain "$line is not among what $folder/ may include"
+  done < <(grep -HnoE '^#include ["<](preprocess|model|server|client|cli|proto|vitower|tests|\.\.)/[^">]*' "$folder"/*.h "$folder"/*.cc)
 }
 allowed preprocess 'preprocess/'
 allowed model 'model/|preprocess/frames\.h'
@@ -26,7 +26,7 @@ only() {
   while IFS= read -r line; do
     local folder=${line%%/*}
     [[ " $* " == *" $folder "* ]] || complain "$line: $what belongs to: $*"
-  done < <(grep -HnE "^#include [<\"]($regex)" {preprocess,model,server,client,cli}/*.{h,cc} 2>/dev/null)
+  done < <(grep -HnE "^#include [<\"]($regex)" {preprocess,model,server,client,cli}/*.{h,cc})
 }
 only libtorch 'ATen|c10|torch|caffe2' model
 only OpenCV 'opencv2' preprocess
@@ -39,7 +39,7 @@ while IFS= read -r header; do
   grep -q '^// private header' "$header" && continue
   while IFS= read -r line; do
     complain "$header:$line: a public header may use only std and absl's Status, StatusOr, Span, Time, annotations"
-  done < <(grep -nE '^#include [<"][a-z0-9_+]+/' "$header" |
+  done < <(grep -nE '^#include [<"][A-Za-z0-9_+.-]+(/|_lib\.h|lib\.h)' "$header" |
            grep -vE '[<"](preprocess|model|server|client)/|absl/(status/status(or)?|types/span|time/(time|clock)|base/(thread_annotations|attributes))\.h|<sys/')
 done < <(ls {preprocess,model,server,client}/*.h)  # nobody includes cli/
 ((fail == 0)) && echo "layering: ok"

@@ -29,8 +29,15 @@ done
 if ((${#missing[@]})); then
   echo "install: Debian packages: ${missing[*]}"
   as_root=(); ((EUID == 0)) || as_root=(sudo)
-  "${as_root[@]}" apt-get update -qq
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  log=$(mktemp)
+  { "${as_root[@]}" apt-get update -qq &&
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
+  } >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
+  rm "$log"
+  # The tests start a Prometheus of their own; the package's service would hold port 9090 from now on.
+  if [[ " ${missing[*]} " == *" prometheus "* && -d /run/systemd/system ]]; then
+    "${as_root[@]}" systemctl disable --now -q prometheus
+  fi
 fi
 
 [[ -x .venv/bin/python ]] || "${PYTHON:-python3}" -m venv .venv
@@ -47,7 +54,8 @@ if ! .venv/bin/python -c "import importlib.metadata as m, sys; sys.exit(m.versio
 fi
 if ((${#python_packages[@]})); then
   stamp=.venv/requirements.sha256
-  if ! sha256sum --status -c "$stamp" 2>/dev/null; then
+  if ! sha256sum --status -c "$stamp" 2>/dev/null ||
+     ! .venv/bin/python -c "import grpc, grpc_tools, numpy, PIL, pytest, safetensors, transformers" 2>/dev/null; then
     echo "install: Python packages of the tests"
     "${pip[@]}" install -q "${python_packages[@]}"
     "${pip[@]}" install -q --no-deps -r tests/requirements-no-deps.txt

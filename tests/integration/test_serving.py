@@ -43,7 +43,8 @@ def all_rows(result):
     return np.concatenate([rows(output) for output in result.outputs])
 
 
-@pytest.mark.parametrize("dtype, limit", [("fp32", 1e-6), ("bf16", 1.5e-2)])
+# bf16: half of its noise against fp32; measured with libtorch 2.13 on AVX512-BF16: exactly 0.
+@pytest.mark.parametrize("dtype, limit", [("fp32", 1e-6), ("bf16", 5e-3)])
 def test_twenty_mixed_items_in_one_call_equal_the_items_alone(dtype, limit):
     images = mixed_images(20, seed=1)
     # The budget holds the call in three batches; the delay lets the idle device wait for them to be decoded.
