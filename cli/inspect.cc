@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -114,13 +115,15 @@ class Inspect final : public Command {
                 kExamples) {
     options().Add({"model", "FOLDER", "", "the checkpoint folder, as downloaded from the hub; required"},
                   IntoText(&model_));
+    options().Add({"dtype", "DTYPE", "", "bf16 or fp32, as serve --dtype (default: the checkpoint's own)"},
+                  Into(&dtype_, ParseDType));
     options().AddSwitch("json", "print JSON instead of a table", &json_);
   }
 
  private:
   ExitCode Execute() override {
     if (model_.empty()) return Fail(ExitCode::kUsage, "--model is required: a checkpoint folder");
-    const absl::StatusOr<CheckpointSummary> summary = InspectCheckpoint(model_);
+    const absl::StatusOr<CheckpointSummary> summary = InspectCheckpoint(model_, dtype_);
     if (!summary.ok()) return Fail(ExitCode::kRefused, std::string(summary.status().message()));
     const std::string text = json_ ? Json(*summary).dump(2) + "\n" : Table(*summary);
     std::fputs(text.c_str(), stdout);
@@ -128,6 +131,7 @@ class Inspect final : public Command {
   }
 
   std::string model_;
+  std::optional<DType> dtype_;
   bool json_ = false;
 };
 

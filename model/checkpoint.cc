@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "model/config_json.h"
+#include "model/excerpt.h"
 #include "model/safetensors.h"
 #include "model/tower_tensors.h"
 
@@ -24,12 +25,19 @@ absl::Status Bad(const fs::path& where, const std::string& what) {
   return absl::FailedPreconditionError(absl::StrCat(where.string(), ": ", what));
 }
 
-std::vector<fs::path> FilesEndingWith(const fs::path& folder, std::string_view suffix) {
+bool Exists(const fs::path& path) {
+  std::error_code error;  // a name that cannot be is not there
+  return fs::exists(path, error);
+}
+
+absl::StatusOr<std::vector<fs::path>> FilesEndingWith(const fs::path& folder, std::string_view suffix) {
   std::vector<fs::path> files;
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(folder, error)) {
-    if (entry.path().filename().string().ends_with(suffix)) files.push_back(entry.path());
+  for (fs::directory_iterator entry(folder, error); !error && entry != fs::directory_iterator();
+       entry.increment(error)) {
+    if (entry->path().filename().string().ends_with(suffix)) files.push_back(entry->path());
   }
+  if (error) return Bad(folder, absl::StrCat("cannot list: ", error.message()));
   std::sort(files.begin(), files.end());
   return files;
 }
@@ -40,14 +48,34 @@ struct Layout {
   fs::path index;
 };
 
+// Refuses an index that knows nothing of the single file beside it: one of the two is left from something else.
+absl::Status CheckIndexNames(const fs::path& index, const std::string& single) {
+  const auto weight_map = ReadWeightMap(index);
+  if (!weight_map.ok()) return weight_map.status();
+  for (const auto& [name, file] : *weight_map) {
+    if (file == single) return absl::OkStatus();
+  }
+  return Bad(index, absl::StrCat("its weight_map does not name ", single,
+                                 ", which lies beside it: remove the one that is not the model's"));
+}
+
 absl::StatusOr<Layout> FindLayout(const fs::path& folder) {
-  if (fs::exists(folder / "model.safetensors")) return Layout{folder / "model.safetensors", {}};
   const auto indexes = FilesEndingWith(folder, ".safetensors.index.json");
-  if (indexes.size() == 1) return Layout{{}, indexes.front()};
+  if (!indexes.ok()) return indexes.status();
+  const fs::path single = folder / "model.safetensors";
+  const bool has_single = Exists(single);
+  for (const fs::path& index : *indexes) {
+    if (!has_single) break;
+    if (absl::Status status = CheckIndexNames(index, "model.safetensors"); !status.ok()) return status;
+  }
+  if (indexes->size() == 1) return Layout{{}, indexes->front()};
+  if (has_single && indexes->empty()) return Layout{single, {}};
   const auto files = FilesEndingWith(folder, ".safetensors");
-  if (indexes.empty() && files.size() == 1) return Layout{files.front(), {}};
-  return Bad(folder, absl::StrCat("no model.safetensors; found ", files.size(), " *.safetensors and ", indexes.size(),
-                                  " *.safetensors.index.json, expected one file or one index"));
+  if (!files.ok()) return files.status();
+  if (indexes->empty() && files->size() == 1) return Layout{files->front(), {}};
+  return Bad(folder,
+             absl::StrCat("found ", files->size(), " *.safetensors and ", indexes->size(),
+                          " *.safetensors.index.json, expected model.safetensors, one other file or one index"));
 }
 
 absl::StatusOr<std::string> FindPrefix(const fs::path& where, const std::set<std::string, std::less<>>& names) {
@@ -85,7 +113,7 @@ absl::Status Collect(const fs::path& path, Tensors& tensors) {
   for (const auto& [name, tensor] : file->tensors()) {
     if (!name.starts_with(tensors.prefix)) continue;
     const auto [place, fresh] = tensors.found.try_emplace(name.substr(tensors.prefix.size()));
-    if (!fresh) return Bad(path, absl::StrCat("tensor \"", name, "\" is also in ", place->second.file));
+    if (!fresh) return Bad(path, absl::StrCat("tensor \"", Excerpt(name), "\" is also in ", place->second.file));
     place->second = {path.filename().string(), tensor, file->Hold(tensor)};
   }
   return absl::OkStatus();
@@ -115,22 +143,26 @@ absl::StatusOr<Tensors> ReadShards(const fs::path& index) {
   for (const auto& [name, file] : *weight_map) {
     if (!name.starts_with(tensors.prefix) || !files.insert(file).second) continue;
     const fs::path shard = index.parent_path() / file;
-    if (!fs::exists(shard)) {
-      return Bad(index, absl::StrCat("the shard ", file, " is missing (it should hold \"", name, "\")"));
+    if (!Exists(shard)) {
+      return Bad(index,
+                 absl::StrCat("the shard ", Excerpt(file), " is missing (it should hold \"", Excerpt(name), "\")"));
     }
     if (absl::Status status = Collect(shard, tensors); !status.ok()) return status;
   }
   for (const auto& [name, file] : *weight_map) {
     if (!name.starts_with(tensors.prefix)) continue;
     const auto found = tensors.found.find(name.substr(tensors.prefix.size()));
-    if (found == tensors.found.end()) return Bad(index.parent_path() / file, absl::StrCat("no tensor \"", name, "\""));
+    if (found == tensors.found.end())
+      return Bad(index.parent_path() / file, absl::StrCat("no tensor \"", Excerpt(name), "\""));
     if (found->second.file != file) {
-      return Bad(index, absl::StrCat("\"", name, "\" should be in ", file, ", it is in ", found->second.file));
+      return Bad(index, absl::StrCat("\"", Excerpt(name), "\" should be in ", file, ", it is in ", found->second.file));
     }
   }
   return tensors;
 }
 
+// The dtypes of the tower's own tensors decide, not a quantization_config: most quantised releases leave the tower
+// float.
 bool IsFloat(std::string_view dtype) { return dtype == "BF16" || dtype == "F16" || dtype == "F32"; }
 
 bool HasExpectedShape(const TensorSpec& spec, const std::vector<int64_t>& shape, const TowerConfig& tower) {
@@ -161,7 +193,8 @@ absl::Status CheckNoneUnexpected(const fs::path& folder, const Tensors& tensors,
   for (const auto& [name, found] : tensors.found) {
     if (expected.contains(name)) continue;
     const std::string why = WhyUnexpected(name, tower);
-    if (!why.empty()) return Bad(folder / found.file, absl::StrCat("tensor \"", tensors.prefix, name, "\": ", why));
+    if (!why.empty())
+      return Bad(folder / found.file, absl::StrCat("tensor \"", tensors.prefix, Excerpt(name), "\": ", why));
   }
   return absl::OkStatus();
 }
@@ -182,11 +215,11 @@ absl::StatusOr<std::vector<TowerTensor>> CheckAndOrder(const fs::path& folder, T
       return Bad(folder / found->second.file, absl::StrCat("tensor \"", tensors.prefix, spec.name, "\" ", what));
     };
     if (!IsFloat(tensor.dtype)) {
-      return bad(absl::StrCat("is ", tensor.dtype, ", expected BF16, F16 or F32 (quantised?)"));
+      return bad(absl::StrCat("is ", Excerpt(tensor.dtype), ", expected BF16, F16 or F32 (quantised?)"));
     }
     if (!HasExpectedShape(spec, tensor.shape, tower)) {
-      return bad(
-          absl::StrCat("has shape [", absl::StrJoin(tensor.shape, ", "), "], expected ", ExpectedShape(spec, tower)));
+      return bad(absl::StrCat("has shape [", Excerpt(absl::StrJoin(tensor.shape, ", ")), "], expected ",
+                              ExpectedShape(spec, tower)));
     }
     ordered.push_back({spec.name, tensor.dtype, spec.shape, tensor.bytes, std::move(found->second.hold)});
   }

@@ -1,13 +1,20 @@
 #include "model/inspect.h"
 
+#include "absl/strings/str_cat.h"
 #include "model/checkpoint.h"
+#include "model/dtype_choice.h"
+#include "model/guard.h"
 
 namespace vitower {
+namespace {
 
-absl::StatusOr<CheckpointSummary> InspectCheckpoint(const std::string& folder) {
+absl::StatusOr<CheckpointSummary> Summarise(const std::string& folder, std::optional<DType> dtype) {
   const auto checkpoint = OpenCheckpoint(folder);
   if (!checkpoint.ok()) return checkpoint.status();
   const TowerSource& source = checkpoint->source;
+  if (const auto chosen = ChooseCpuDType(dtype, source.dtype); !chosen.ok()) {
+    return absl::Status(chosen.status().code(), absl::StrCat(folder, ": ", chosen.status().message()));
+  }
   CheckpointSummary summary;
   summary.folder = folder;
   summary.prefix = checkpoint->prefix;
@@ -22,6 +29,12 @@ absl::StatusOr<CheckpointSummary> InspectCheckpoint(const std::string& folder) {
   summary.tower = source.tower;
   summary.image_processor = source.image_processor;
   return summary;
+}
+
+}  // namespace
+
+absl::StatusOr<CheckpointSummary> InspectCheckpoint(const std::string& folder, std::optional<DType> dtype) {
+  return Guarded(folder, [&] { return Summarise(folder, dtype); });
 }
 
 }  // namespace vitower

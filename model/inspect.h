@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,7 +23,8 @@ struct CheckpointSummary {
   ImageProcessorConfig image_processor;
 };
 
-// Checks a folder as LoadEncoder does, without building a tower: fails exactly where serving would.
-absl::StatusOr<CheckpointSummary> InspectCheckpoint(const std::string& folder);
+// Checks a folder as LoadEncoder with this `dtype` (unset: the checkpoint's own) does on a CPU, without building a
+// tower: fails where serving would.
+absl::StatusOr<CheckpointSummary> InspectCheckpoint(const std::string& folder, std::optional<DType> dtype = {});
 
 }  // namespace vitower

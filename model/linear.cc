@@ -86,8 +86,8 @@ bool CanPack(at::ScalarType dtype) {
 
 }  // namespace
 
-Linear::Linear(const at::Tensor& weight, at::Tensor bias) : bias_(std::move(bias)) {
-  packed_ = CanPack(weight.scalar_type());
+Linear::Linear(const at::Tensor& weight, at::Tensor bias, Packing packing) : bias_(std::move(bias)) {
+  packed_ = packing == Packing::kAllowed && CanPack(weight.scalar_type());
   weight_ = packed_ ? PackedOps::Get().Pack(weight) : weight;
 }
 

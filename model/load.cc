@@ -7,7 +7,9 @@
 #include "absl/strings/str_cat.h"
 #include "model/checkpoint.h"
 #include "model/cpu_count.h"
+#include "model/dtype_choice.h"
 #include "model/fingerprint.h"
+#include "model/guard.h"
 #include "model/make_checkpoint.h"
 #include "model/random_weights.h"
 #include "model/tower.h"
@@ -35,17 +37,7 @@ std::string ModelName(const std::string& model) {
   return folder.filename().string();
 }
 
-absl::StatusOr<DType> ChooseDType(const LoadOptions& options, DType stored) {
-  const DType dtype = options.dtype.value_or(stored);
-  if (dtype != DType::kFp16) return dtype;
-  return absl::InvalidArgumentError(absl::StrCat("fp16 is not served on a CPU (",
-                                                 options.dtype ? "asked for" : "the checkpoint's own dtype",
-                                                 "): activations of this tower pass 65,504; choose bf16 or fp32"));
-}
-
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<Encoder>> LoadEncoder(const LoadOptions& options) {
+absl::StatusOr<std::unique_ptr<Encoder>> Load(const LoadOptions& options) {
   const auto log = [&](const std::string& message) {
     if (options.log) options.log(message);
   };
@@ -58,7 +50,7 @@ absl::StatusOr<std::unique_ptr<Encoder>> LoadEncoder(const LoadOptions& options)
   const int threads = options.threads > 0 ? options.threads : UsableCores();
   auto source = OpenSource(options.model, threads);
   if (!source.ok()) return source.status();
-  const auto dtype = ChooseDType(options, source->dtype);
+  const auto dtype = ChooseCpuDType(options.dtype, source->dtype);
   if (!dtype.ok()) return dtype.status();
   log(absl::StrCat(options.model, ": ", source->tensors.size(), " tensors, checked"));
 
@@ -73,6 +65,12 @@ absl::StatusOr<std::unique_ptr<Encoder>> LoadEncoder(const LoadOptions& options)
   auto encoder = MakeCpuTower(*std::move(source), std::move(info), {*dtype, threads, options.observer});
   if (encoder.ok()) log(absl::StrCat("ready in ", std::string(Name(*dtype)), " on ", threads, " threads"));
   return encoder;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Encoder>> LoadEncoder(const LoadOptions& options) {
+  return Guarded(options.model, [&] { return Load(options); });
 }
 
 }  // namespace vitower

@@ -12,6 +12,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "model/cpu_count.h"
+#include "model/guard.h"
 #include "model/parallel.h"
 #include "model/random_weights.h"
 #include "model/safetensors.h"
@@ -195,20 +196,7 @@ absl::Status PrepareFolder(const fs::path& folder) {
   return absl::OkStatus();
 }
 
-}  // namespace
-
-std::vector<std::string_view> ShapeNames() { return {"2b", "4b", "8b", "32b", "tiny"}; }
-
-absl::StatusOr<TowerConfig> NamedShape(std::string_view name) {
-  const auto found = Shapes().find(name);
-  if (found != Shapes().end()) return found->second;
-  std::vector<std::string> names;
-  for (const std::string_view shape : ShapeNames()) names.emplace_back(shape);
-  return absl::InvalidArgumentError(
-      absl::StrCat("unknown shape \"", std::string(name), "\", expected one of ", absl::StrJoin(names, ", ")));
-}
-
-absl::Status WriteRandomCheckpoint(const fs::path& folder, const CheckpointRecipe& recipe) {
+absl::Status Write(const fs::path& folder, const CheckpointRecipe& recipe) {
   const auto tower = NamedShape(recipe.shape);
   if (!tower.ok()) return tower.status();
   const std::vector<TensorSpec> specs = TowerTensors(*tower);
@@ -223,6 +211,23 @@ absl::Status WriteRandomCheckpoint(const fs::path& folder, const CheckpointRecip
     if (absl::Status status = WriteIndex(folder, shards, recipe); !status.ok()) return status;
   }
   return WriteConfigs(folder, *tower, recipe.dtype);  // config.json last: its presence says that the rest is there
+}
+
+}  // namespace
+
+std::vector<std::string_view> ShapeNames() { return {"2b", "4b", "8b", "32b", "tiny"}; }
+
+absl::StatusOr<TowerConfig> NamedShape(std::string_view name) {
+  const auto found = Shapes().find(name);
+  if (found != Shapes().end()) return found->second;
+  std::vector<std::string> names;
+  for (const std::string_view shape : ShapeNames()) names.emplace_back(shape);
+  return absl::InvalidArgumentError(
+      absl::StrCat("unknown shape \"", std::string(name), "\", expected one of ", absl::StrJoin(names, ", ")));
+}
+
+absl::Status WriteRandomCheckpoint(const fs::path& folder, const CheckpointRecipe& recipe) {
+  return Guarded(folder.string(), [&] { return Write(folder, recipe); });
 }
 
 }  // namespace vitower

@@ -13,7 +13,8 @@ namespace vitower {
 // The file must not be shortened while it is mapped.
 class MappedFile final {
  public:
-  // NOT_FOUND or INTERNAL, with the path, where the file cannot be opened or mapped.
+  // NOT_FOUND where there is no such file, FAILED_PRECONDITION where it is not a regular one or cannot be opened or
+  // mapped, with the path. Never waits for a writer of a FIFO.
   static absl::StatusOr<std::shared_ptr<const MappedFile>> Open(const std::filesystem::path& path);
 
   ~MappedFile();

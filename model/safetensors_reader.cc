@@ -1,12 +1,15 @@
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "model/excerpt.h"
 #include "model/mapped_file.h"
 #include "model/safetensors.h"
 
@@ -23,8 +26,24 @@ absl::Status Bad(const std::filesystem::path& path, const std::string& what) {
 }
 
 absl::Status BadTensor(const std::filesystem::path& path, const std::string& tensor, const std::string& what) {
-  return Bad(path, absl::StrCat("tensor \"", tensor, "\": ", what));
+  return Bad(path, absl::StrCat("tensor \"", Excerpt(tensor), "\": ", what));
 }
+
+// Watches a header being parsed for a tensor name that comes twice, of which a parsed object shows only one.
+class NamesSeen final {
+ public:
+  bool operator()(int depth, json::parse_event_t event, const json& value) {
+    if (event != json::parse_event_t::key || depth != 1) return true;
+    const auto& name = value.get_ref<const std::string&>();
+    if (!names_.insert(name).second && !twice_) twice_ = name;
+    return true;
+  }
+  const std::optional<std::string>& twice() const { return twice_; }
+
+ private:
+  std::set<std::string> names_;
+  std::optional<std::string> twice_;
+};
 
 absl::StatusOr<json> ParseHeader(const std::filesystem::path& path, absl::Span<const std::byte> file) {
   if (file.size() < kLengthBytes) {
@@ -38,8 +57,10 @@ absl::StatusOr<json> ParseHeader(const std::filesystem::path& path, absl::Span<c
                                   " (truncated, or not a safetensors file)"));
   }
   const auto* text = reinterpret_cast<const char*>(file.data()) + kLengthBytes;
-  json header = json::parse(text, text + length, nullptr, /*allow_exceptions=*/false);
+  NamesSeen names;
+  json header = json::parse(text, text + length, std::ref(names), /*allow_exceptions=*/false);
   if (!header.is_object()) return Bad(path, "the header is not a JSON object");
+  if (names.twice()) return BadTensor(path, *names.twice(), "stands twice in the header");
   return header;
 }
 
@@ -98,9 +119,10 @@ absl::StatusOr<Extent> ParseTensor(const std::filesystem::path& path, const std:
   if (const int64_t element_bytes = SafetensorsByteSize(tensor.dtype); element_bytes > 0) {
     const std::optional<int64_t> expected = ByteCount(*shape, element_bytes);
     if (expected != end - begin) {
-      return BadTensor(path, name,
-                       absl::StrCat("data_offsets span ", end - begin, " bytes, shape [", absl::StrJoin(*shape, ", "),
-                                    "] of ", tensor.dtype, " takes ", expected ? absl::StrCat(*expected) : "too many"));
+      return BadTensor(
+          path, name,
+          absl::StrCat("data_offsets span ", end - begin, " bytes, shape [", Excerpt(absl::StrJoin(*shape, ", ")),
+                       "] of ", tensor.dtype, " takes ", expected ? absl::StrCat(*expected) : "too many"));
     }
   }
   return Extent{begin, end, name};

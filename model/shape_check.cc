@@ -3,29 +3,34 @@
 #include <cmath>
 #include <string>
 #include <tuple>
-#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "model/excerpt.h"
 
 namespace vitower {
 namespace {
 
-constexpr int64_t kMaxSide = 1 << 20;  // no product of two sides times an element's bytes can overflow
+// Far above any tower there is, and low enough that no product of sides can overflow and a list of all tensors stays
+// small.
+constexpr int64_t kMaxBlocks = 1 << 10;
+constexpr int64_t kMaxSide = 1 << 16;
+constexpr int64_t kMaxPositions = 1 << 20;
 
 absl::Status Bad(const char* field, int64_t value, const std::string& expected) {
   return absl::FailedPreconditionError(absl::StrCat("vision_config.", field, " is ", value, ", expected ", expected));
 }
 
 absl::Status CheckRanges(const TowerConfig& tower) {
-  const std::pair<const char*, int64_t> sizes[] = {{"depth", tower.depth},
-                                                   {"hidden_size", tower.hidden_size},
-                                                   {"num_heads", tower.num_heads},
-                                                   {"intermediate_size", tower.intermediate_size},
-                                                   {"out_hidden_size", tower.out_hidden_size},
-                                                   {"num_position_embeddings", tower.num_position_embeddings}};
-  for (const auto& [field, value] : sizes) {
-    if (value < 1 || value > kMaxSide) return Bad(field, value, absl::StrCat("1 to ", kMaxSide));
+  const std::tuple<const char*, int64_t, int64_t> sizes[] = {
+      {"depth", tower.depth, kMaxBlocks},
+      {"hidden_size", tower.hidden_size, kMaxSide},
+      {"num_heads", tower.num_heads, kMaxSide},
+      {"intermediate_size", tower.intermediate_size, kMaxSide},
+      {"out_hidden_size", tower.out_hidden_size, kMaxSide},
+      {"num_position_embeddings", tower.num_position_embeddings, kMaxPositions}};
+  for (const auto& [field, value, limit] : sizes) {
+    if (value < 1 || value > limit) return Bad(field, value, absl::StrCat("1 to ", limit));
   }
   const std::tuple<const char*, int64_t, int64_t> fixed[] = {{"patch_size", tower.patch_size, 16},
                                                              {"temporal_patch_size", tower.temporal_patch_size, 2},
@@ -42,7 +47,7 @@ absl::Status CheckDeepstack(const TowerConfig& tower) {
   for (const int64_t index : tower.deepstack_visual_indexes) {
     if (index <= last || index >= tower.depth) {
       return absl::FailedPreconditionError(absl::StrCat(
-          "vision_config.deepstack_visual_indexes is [", absl::StrJoin(tower.deepstack_visual_indexes, ", "),
+          "vision_config.deepstack_visual_indexes is [", Excerpt(absl::StrJoin(tower.deepstack_visual_indexes, ", ")),
           "], expected ascending block indexes from 0 to ", tower.depth - 1, " (depth is ", tower.depth, ")"));
     }
     last = index;

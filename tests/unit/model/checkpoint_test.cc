@@ -146,6 +146,11 @@ TEST(Checkpoint, ContradictoryConfigIsRefusedByField) {
                               {"depth", 2.5, "depth: is 2.5, expected an integer"},
                               {"depth", nullptr, "depth: missing"},
                               {"depth", -1, "depth is -1"},
+                              {"depth", 1025, "depth is 1025, expected 1 to 1024"},
+                              {"hidden_size", 65540, "hidden_size is 65540, expected 1 to 65536"},
+                              {"intermediate_size", 65537, "intermediate_size is 65537, expected 1 to 65536"},
+                              {"out_hidden_size", 1048576, "out_hidden_size is 1048576, expected 1 to 65536"},
+                              {"num_position_embeddings", 1050625, "is 1050625, expected 1 to 1048576"},
                               {"patch_size", 14, "patch_size is 14, expected 16"},
                               {"temporal_patch_size", 1, "temporal_patch_size is 1, expected 2"},
                               {"spatial_merge_size", 4, "spatial_merge_size is 4, expected 2"},
@@ -155,7 +160,10 @@ TEST(Checkpoint, ContradictoryConfigIsRefusedByField) {
                               {"deepstack_visual_indexes", {1, 2, 4}, "deepstack_visual_indexes is [1, 2, 4]"},
                               {"deepstack_visual_indexes", {2, 1, 3}, "deepstack_visual_indexes is [2, 1, 3]"},
                               {"deepstack_visual_indexes", {1, 1, 3}, "deepstack_visual_indexes is [1, 1, 3]"},
-                              {"deepstack_visual_indexes", 3, "deepstack_visual_indexes: is 3, expected a list"}};
+                              {"deepstack_visual_indexes", 3, "deepstack_visual_indexes: is 3, expected a list"},
+                              {"dtype", "int8", "dtype: is \"int8\", expected bfloat16, float16 or float32"},
+                              {"torch_dtype", 16, "torch_dtype: is 16, expected bfloat16, float16 or float32"},
+                              {"rope_parameters", {{"rope_theta", 5e6}}, "rope_parameters.rope_theta: is 5000000.0"}};
   const CheckpointFolder folder;
   const std::string config = ReadText(folder / "config.json");
   for (const ConfigCase& one : cases) {
@@ -209,6 +217,121 @@ TEST(Checkpoint, TowerUnderNoOrTwoPrefixesIsRefused) {
   const CheckpointFolder folder;
   folder.EditTensors([](LooseTensors& tensors) { tensors["visual.x"] = {"F32", {1}, std::vector<std::byte>(4)}; });
   EXPECT_THAT(Refusal(folder), HasSubstr("more than one prefix: model.visual., visual."));
+}
+
+TEST(Checkpoint, ShardNameThatNoFileCanHaveIsRefused) {
+  CheckpointRecipe recipe;
+  recipe.shards = 2;
+  const CheckpointFolder folder(recipe);
+  folder.EditJson("model.safetensors.index.json",
+                  [](json& index) { index["weight_map"]["model.visual.merger.norm.weight"] = std::string(300, 'x'); });
+  EXPECT_THAT(Refusal(folder), AllOf(HasSubstr("the shard xxx"), HasSubstr("is missing")));
+}
+
+TEST(Checkpoint, FilesThatLinkToThemselvesAreRefusedByName) {
+  for (const std::string file : {"config.json", "preprocessor_config.json", "model.safetensors"}) {
+    const CheckpointFolder folder;
+    std::filesystem::remove(folder / file);
+    std::filesystem::create_symlink(file, folder / file);
+    EXPECT_THAT(Refusal(folder), AllOf(HasSubstr(file), HasSubstr("symbolic links")));
+  }
+}
+
+TEST(Checkpoint, FolderThatLinksToItselfIsRefused) {
+  const TemporaryFolder folder;
+  std::filesystem::create_symlink("loop", folder / "loop");
+  EXPECT_THAT(std::string(InspectCheckpoint((folder / "loop").string()).status().message()), HasSubstr("not a folder"));
+  EXPECT_THAT(std::string(WriteRandomCheckpoint(folder / "loop", {}).message()), HasSubstr("cannot create"));
+}
+
+TEST(Checkpoint, DeepValuesAreNamedByTheirKind) {
+  constexpr int kLevels = 200'000;
+  const std::string deep = std::string(kLevels, '[') + std::string(kLevels, ']');
+  const std::pair<const char*, const char*> cases[] = {{"hidden_act", "hidden_act: is an array, expected"},
+                                                       {"depth", "depth: is an array, expected a number"},
+                                                       {"dtype", "dtype: is an array, expected bfloat16"},
+                                                       {"deepstack_visual_indexes", "is an array, expected a list"},
+                                                       {"rope_parameters", "rope_theta: is an array, expected"}};
+  const CheckpointFolder folder;
+  const std::string config = ReadText(folder / "config.json");
+  for (const auto& [field, message] : cases) {
+    folder.EditJson("config.json", [&, name = field](json& root) {
+      root["vision_config"][name] =
+          name == std::string("rope_parameters") ? json{{"rope_theta", "DEEP"}} : json("DEEP");
+    });
+    std::string text = ReadText(folder / "config.json");
+    WriteText(folder / "config.json", text.replace(text.find("\"DEEP\""), 6, deep));
+    EXPECT_THAT(Refusal(folder), HasSubstr(message));
+    WriteText(folder / "config.json", config);
+  }
+}
+
+TEST(Checkpoint, LongValuesAreCutInMessages) {
+  const CheckpointFolder folder;
+  const auto bend = [&](const char* field, const json& value) {
+    folder.EditJson("config.json", [&](json& config) { config["vision_config"][field] = value; });
+    return Refusal(folder);
+  };
+  const std::string act = bend("hidden_act", std::string(1 << 20, 'x'));
+  EXPECT_THAT(act, AllOf(HasSubstr("hidden_act: is \"xxx"), HasSubstr("expected \"gelu_pytorch_tanh\"")));
+  EXPECT_LT(act.size(), 1000U);
+  bend("hidden_act", nullptr);
+  EXPECT_LT(bend("deepstack_visual_indexes", json(std::vector<int>(1 << 18, 7))).size(), 1000U);
+  WriteText(folder / "config.json", "{\"" + std::string(1 << 20, 'x'));
+  EXPECT_LT(Refusal(folder).size(), 1000U);
+}
+
+TEST(Checkpoint, AnotherKindOfModelIsRefusedByName) {
+  const CheckpointFolder folder;
+  const auto refusal = [&](const json& type) {
+    folder.EditJson("config.json", [&](json& config) { config["model_type"] = type; });
+    return Refusal(folder);
+  };
+  EXPECT_THAT(refusal("qwen2_5_vl"), HasSubstr("config.json: model_type: is \"qwen2_5_vl\", expected a Qwen3-VL"));
+  EXPECT_THAT(refusal(3), HasSubstr("config.json: model_type: is 3"));
+  for (const json& type : {json("qwen3_vl_moe"), json("qwen3_5"), json()}) EXPECT_EQ(refusal(type), "") << type;
+}
+
+TEST(Checkpoint, DTypesThatAreNotServedAreRefusedByName) {
+  const CheckpointFolder folder;
+  folder.EditJson("config.json", [](json& config) { config["dtype"] = "int8"; });
+  EXPECT_THAT(Refusal(folder), HasSubstr("config.json: dtype: is \"int8\""));
+  folder.EditJson("config.json", [](json& config) { config["dtype"] = "torch.float32"; });
+  const auto summary = InspectCheckpoint(folder.path().string());
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  EXPECT_EQ(summary->stored_dtype, DType::kFp32);
+}
+
+TEST(Checkpoint, QuantisedLanguageModelLeavesTheTowerServable) {
+  const CheckpointFolder folder;
+  folder.EditJson("config.json", [](json& config) { config["quantization_config"] = {{"quant_method", "fp8"}}; });
+  EXPECT_EQ(Refusal(folder), "");
+}
+
+TEST(Checkpoint, SingleFileBesideAnIndexOfOthersIsRefused) {
+  CheckpointRecipe recipe;
+  recipe.shards = 2;
+  const CheckpointFolder folder(recipe);
+  std::filesystem::copy_file(CheckpointFolder() / "model.safetensors", folder / "model.safetensors");
+  EXPECT_THAT(Refusal(folder), AllOf(HasSubstr("model.safetensors.index.json: its weight_map does not name"),
+                                     HasSubstr("model.safetensors, which lies beside it")));
+}
+
+TEST(Checkpoint, IndexOfTheSingleFileIsRead) {
+  const CheckpointFolder folder;
+  json index;
+  folder.EditTensors([&](LooseTensors& tensors) {
+    for (const auto& [name, tensor] : tensors) index["weight_map"][name] = "model.safetensors";
+  });
+  WriteText(folder / "model.safetensors.index.json", index.dump());
+  EXPECT_EQ(Refusal(folder), "");
+}
+
+TEST(Checkpoint, InspectRefusesADTypeWhereServingWould) {
+  const CheckpointFolder folder;
+  folder.EditJson("config.json", [](json& config) { config["dtype"] = "float16"; });
+  EXPECT_THAT(Refusal(folder), AllOf(HasSubstr(folder.path().string()), HasSubstr("choose bf16 or fp32")));
+  EXPECT_TRUE(InspectCheckpoint(folder.path().string(), DType::kBf16).ok());
 }
 
 TEST(Checkpoint, Fp16IsRefusedOnACpuWithTheWayOut) {

@@ -1,8 +1,13 @@
 #include "model/encoder.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <iostream>
 #include <numeric>
 
@@ -187,6 +192,32 @@ TEST(Encoder, WrongSetUpIsRefusedByOption) {
   options.threads = -1;
   EXPECT_THAT(refusal(options), ::testing::HasSubstr("threads is -1"));
 }
+
+// Sanitizers reserve more address space than any limit leaves.
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+void LimitAddressSpace(int64_t more_bytes) {
+  int64_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  rlimit limit{};
+  getrlimit(RLIMIT_AS, &limit);
+  limit.rlim_cur = static_cast<rlim_t>(pages * sysconf(_SC_PAGESIZE) + more_bytes);
+  setrlimit(RLIMIT_AS, &limit);
+}
+
+TEST(EncoderDeathTest, RandomWeightsThatMemoryCannotHoldAreRefused) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  const auto load = [] {
+    LimitAddressSpace(/*more_bytes=*/96 << 20);
+    LoadOptions options;
+    options.model = "random:32b";
+    options.threads = 2;
+    const auto encoder = LoadEncoder(options);
+    std::cerr << encoder.status() << std::endl;
+    std::_Exit(encoder.ok() ? 1 : 0);
+  };
+  EXPECT_EXIT(load(), testing::ExitedWithCode(0), "RESOURCE_EXHAUSTED: random:32b: out of memory");
+}
+#endif
 
 }  // namespace
 }  // namespace vitower

@@ -4,6 +4,8 @@
 #include <c10/core/InferenceMode.h>
 
 #include <cmath>
+#include <string>
+#include <tuple>
 
 #include "gtest/gtest.h"
 
@@ -45,21 +47,43 @@ TEST(Linear, IsTheConv3dOfThePatchEmbeddingInBf16) {
   EXPECT_LE((linear - exact).norm().item<double>(), 1.05 * (conv - exact).norm().item<double>());
 }
 
-TEST(Linear, FusesAreWhatTheyNameInFp32) {
-  const c10::InferenceMode inference;
-  const at::Tensor weight = at::randn({48, 64}) / 8;
-  const at::Tensor bias = at::randn({48});
-  const at::Tensor x = at::randn({10, 64});
-  const at::Tensor residual = at::randn({10, 48});
-  const Linear linear(weight, bias);
-  const at::Tensor plain = at::linear(x, weight, bias);
-  const auto same = [](const at::Tensor& a, const at::Tensor& b) { return at::allclose(a, b, 1e-5, 1e-5); };
-  EXPECT_TRUE(same(linear(x), plain));
-  EXPECT_TRUE(same(linear.WithTanhGelu(x), at::gelu(plain, "tanh")));
-  EXPECT_TRUE(same(linear.WithErfGelu(x), at::gelu(plain, "none")));
-  EXPECT_TRUE(same(linear.Plus(x, residual), residual + plain));
-  EXPECT_GT((at::gelu(plain, "tanh") - at::gelu(plain, "none")).abs().max().item<double>(), 1e-5);
+// What each call should give for values that a dtype can hold, computed in double; a call that only shares a name with
+// it is further away than the tolerance.
+class Fuses : public testing::TestWithParam<std::tuple<Linear::Packing, at::ScalarType>> {
+ protected:
+  const c10::InferenceMode inference_;
+  const at::ScalarType dtype_ = std::get<1>(GetParam());
+  const at::Tensor weight_ = (at::randn({48, 64}) / 8).to(dtype_);
+  const at::Tensor bias_ = at::randn({48}).to(dtype_);
+  const at::Tensor x_ = at::randn({200, 64}).to(dtype_);
+  const at::Tensor residual_ = at::randn({200, 48}).to(dtype_);
+  const at::Tensor plain_ = at::linear(x_.to(at::kDouble), weight_.to(at::kDouble), bias_.to(at::kDouble));
+  const Linear linear_{weight_, bias_, std::get<0>(GetParam())};
+
+  void ExpectNear(const at::Tensor& value, const at::Tensor& expected) const {
+    EXPECT_EQ(value.scalar_type(), dtype_);
+    const double error = ((value.to(at::kDouble) - expected).norm() / expected.norm()).item<double>();
+    EXPECT_LT(error, dtype_ == at::kFloat ? 2e-6 : 5e-3);
+  }
+};
+
+TEST_P(Fuses, AreWhatTheyName) {
+  ExpectNear(linear_(x_), plain_);
+  ExpectNear(linear_.WithTanhGelu(x_), at::gelu(plain_, "tanh"));
+  ExpectNear(linear_.WithErfGelu(x_), at::gelu(plain_, "none"));
+  ExpectNear(linear_.Plus(x_, residual_), residual_.to(at::kDouble) + plain_);
+  const at::Tensor erf = at::gelu(plain_, "none");
+  EXPECT_GT(((at::gelu(plain_, "tanh") - erf).norm() / erf.norm()).item<double>(), 1e-4);
 }
+
+INSTANTIATE_TEST_SUITE_P(Linear, Fuses,
+                         testing::Combine(testing::Values(Linear::Packing::kAllowed, Linear::Packing::kNone),
+                                          testing::Values(at::kFloat, at::kBFloat16)),
+                         [](const auto& one) {
+                           const bool packed = std::get<0>(one.param) == Linear::Packing::kAllowed;
+                           const bool fp32 = std::get<1>(one.param) == at::kFloat;
+                           return std::string(packed ? "Packed" : "AsItCame") + (fp32 ? "Fp32" : "Bf16");
+                         });
 
 }  // namespace
 }  // namespace vitower

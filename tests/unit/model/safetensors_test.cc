@@ -1,5 +1,7 @@
 #include "model/safetensors.h"
 
+#include <sys/stat.h>
+
 #include <random>
 
 #include "checkpoint_folder.h"
@@ -87,13 +89,30 @@ TEST(Safetensors, HostileHeadersAreRefusedByTensor) {
       {R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", "the tensors end at byte 4"},
       {R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", "tensor \"a\": leaves a gap"},
       {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
-       "tensor \"b\": overlaps"}};
+       "tensor \"b\": overlaps"},
+      {R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})",
+       "tensor \"a\": stands twice"}};
   const TemporaryFolder folder;
   for (const HeaderCase& one : cases) {
     WriteText(folder / "a.safetensors", FileOf(one.header, 8));
     const std::string message(SafetensorsFile::Open(folder / "a.safetensors").status().message());
     EXPECT_THAT(message, AllOf(HasSubstr("a.safetensors"), HasSubstr(one.message))) << one.header;
   }
+}
+
+TEST(Safetensors, FifoIsRefusedAtOnce) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(mkfifo((folder / "a.safetensors").c_str(), 0600), 0);
+  EXPECT_THAT(std::string(SafetensorsFile::Open(folder / "a.safetensors").status().message()),
+              HasSubstr("a.safetensors: not a regular file"));
+}
+
+TEST(Safetensors, LongNamesAreCutInMessages) {
+  const TemporaryFolder folder;
+  WriteText(folder / "a.safetensors", FileOf("{\"" + std::string(1 << 20, 'n') + "\":1}", 8));
+  const auto file = SafetensorsFile::Open(folder / "a.safetensors");
+  EXPECT_THAT(std::string(file.status().message()), AllOf(HasSubstr("nnn... (1048576 bytes)"), HasSubstr("no dtype")));
+  EXPECT_LT(file.status().message().size(), 1000U);
 }
 
 TEST(Safetensors, FilesWithoutAHeaderAreRefused) {
