@@ -143,7 +143,7 @@ class Embed final : public Command {
               report.Refused(i, embedding.status());
               return absl::OkStatus();
             }
-            const absl::Status written =
+            absl::Status written =
                 WriteTensors(plan.paths[i], plan.format, embedding->tensors, Metadata(inputs.files[i], source.model()));
             if (!written.ok()) return written;
             table.Add(embedding->stage_seconds);

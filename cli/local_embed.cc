@@ -65,7 +65,7 @@ class LocalSource final : public EmbeddingSource {
     if (!image_options.ok()) return image_options.status();
     const size_t threads =
         static_cast<size_t>(options_.preprocess_threads > 0 ? options_.preprocess_threads : UsableCores());
-    ReadAhead<absl::StatusOr<PreparedImage>> images(files.size(), threads, /*window=*/4 * threads,
+    ReadAhead<absl::StatusOr<PreparedImage>> images(files.size(), threads, /*window=*/threads + 4,
                                                     [&](size_t i) { return ReadAndPrepare(files[i], *image_options); });
     return RunBatches(files.size(), images, {choices, *levels, sink});
   }
@@ -103,6 +103,7 @@ class LocalSource final : public EmbeddingSource {
   absl::Status RunBatch(const std::vector<Waiting>& batch, const Job& job) {
     if (batch.empty()) return absl::OkStatus();
     std::vector<const Frames*> items;
+    items.reserve(batch.size());
     for (const Waiting& waiting : batch) items.push_back(&waiting.image.frames);
     OutputSet wanted;
     wanted.tokens = job.choices.outputs.tokens || job.choices.outputs.pooled;
@@ -111,7 +112,7 @@ class LocalSource final : public EmbeddingSource {
     const absl::StatusOr<EncodedBatch> encoded = encoder_->Forward(items, wanted);
     if (!encoded.ok()) return encoded.status();
     for (size_t i = 0; i < batch.size(); ++i) {
-      const absl::Status status = job.sink(batch[i].file_index, ToEmbedding(*encoded, i, batch[i].image, job));
+      absl::Status status = job.sink(batch[i].file_index, ToEmbedding(*encoded, i, batch[i].image, job));
       if (!status.ok()) return status;
     }
     return absl::OkStatus();
@@ -125,8 +126,9 @@ class LocalSource final : public EmbeddingSource {
     embedding.token_count = batch.token_offsets[item + 1] - batch.token_offsets[item];
     embedding.stage_seconds = StageSeconds(image, batch.times);
     const auto add = [&](absl::StatusOr<NamedTensor> tensor) {
-      if (tensor.ok()) embedding.tensors.push_back(*std::move(tensor));
-      return tensor.status();
+      if (!tensor.ok()) return tensor.status();
+      embedding.tensors.push_back(*std::move(tensor));
+      return absl::OkStatus();
     };
     const auto add_rows = [&](const std::string& name, const HostTensor& tensor) {
       return add(

@@ -111,10 +111,8 @@ absl::Status Options::ReadConfigFile() {
 }
 
 absl::Status Options::TakeConfigItem(const CLI::ConfigItem& item) {
-  const bool section_mark = item.name == "++" || item.name == "--";
-  if (section_mark || (!item.parents.empty() && item.parents != std::vector<std::string>{app_.get_name()})) {
-    return absl::OkStatus();  // a section of another sub-command
-  }
+  if (item.name == "++" || item.name == "--") return absl::OkStatus();  // a section begins or ends
+  if (!item.parents.empty() && item.parents != std::vector<std::string>{app_.get_name()}) return CheckSection(item);
   Entry* entry = Find(item.name);
   if (entry == nullptr || item.name == "config" || item.name == "print-config") {
     return absl::InvalidArgumentError(
@@ -126,9 +124,21 @@ absl::Status Options::TakeConfigItem(const CLI::ConfigItem& item) {
   return absl::OkStatus();
 }
 
+// What stands in the section of another sub-command is left to it; a section of none is a typing error.
+absl::Status Options::CheckSection(const CLI::ConfigItem& item) const {
+  const std::string section = absl::StrJoin(item.parents, ".");
+  const CLI::App* root = app_.get_parent();
+  const auto commands = root == nullptr ? std::vector<const CLI::App*>() : root->get_subcommands(nullptr);
+  const bool known = std::any_of(commands.begin(), commands.end(),
+                                 [&](const CLI::App* command) { return command->get_name() == section; });
+  if (known) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--config ", config_file_, ": there is no sub-command for the section [", section, "]"));
+}
+
 absl::Status Options::Apply(Entry& entry) const {
   if (entry.value.empty() && entry.source == OptionSource::kDefault) return absl::OkStatus();
-  const absl::Status status = entry.setter(entry.value);
+  absl::Status status = entry.setter(entry.value);
   if (status.ok()) return status;
   return absl::InvalidArgumentError(absl::StrCat("--", entry.spec.name, " (",
                                                  SourceText(entry.source, entry.spec.name, config_file_),

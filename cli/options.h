@@ -71,6 +71,7 @@ class Options final {
   Entry* Find(std::string_view name) const;
   absl::Status ReadConfigFile();
   absl::Status TakeConfigItem(const CLI::ConfigItem& item);
+  absl::Status CheckSection(const CLI::ConfigItem& item) const;
   void ReadEnvironment(Entry& entry) const;
   absl::Status Apply(Entry& entry) const;
 

@@ -1,11 +1,10 @@
-#include <cstring>
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "cli/command.h"
 #include "cli/embedding.h"
 #include "cli/file_report.h"
@@ -25,6 +24,8 @@ constexpr char kExamples[] =
     "  vitower preprocess cat.jpg --output cat.safetensors\n"
     "  vitower preprocess photos/ --output patches/ --max-pixels 1048576\n"
     "  vitower preprocess photos/ --output patches/ --model Qwen3-VL-2B-Instruct/";
+
+constexpr int kMostThreads = 8;  // by default: the patches of one image may take 400 MiB
 
 // What preprocessing takes from a model.
 struct Processor {
@@ -90,7 +91,7 @@ class Preprocess final : public Command {
          "the hub's Qwen3-VL models, 65536 to 16777216 pixels)"},
         IntoText(&model_));
     AddImageFlags(options(), &flags_);
-    options().Add({"preprocess-threads", "N", "0", "images worked on at a time (0: one a core)"},
+    options().Add({"preprocess-threads", "N", "0", "images worked on at a time (0: one a core, at most 8)"},
                   Into(&threads_, ParseInt));
     options().AddSwitch("quiet", "print nothing but errors", &quiet_);
   }
@@ -112,7 +113,7 @@ class Preprocess final : public Command {
   ExitCode PreprocessAll(const InputList& inputs, const OutputPlan& plan, const Processor& processor,
                          const ImageOptions& image_options) {
     FileReport report("preprocess", inputs, quiet_);
-    const size_t threads = static_cast<size_t>(threads_ > 0 ? threads_ : UsableCores());
+    const size_t threads = static_cast<size_t>(threads_ > 0 ? threads_ : std::min(UsableCores(), kMostThreads));
     ReadAhead<absl::StatusOr<Patches>> made(inputs.files.size(), threads, /*window=*/threads, [&](size_t i) {
       return MakePatches(inputs.files[i], image_options, processor);
     });

@@ -1,11 +1,11 @@
 #include "cli/remote_embed.h"
 
 #include <algorithm>
+#include <optional>
 #include <system_error>
 #include <thread>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "cli/read_ahead.h"
 #include "client/client.h"
@@ -14,7 +14,7 @@ namespace vitower {
 namespace {
 
 constexpr std::chrono::milliseconds kFirstPause{50};
-constexpr std::chrono::milliseconds kLongestPause{2'000};
+constexpr std::chrono::milliseconds kLongestPause{500};
 
 // The files of one call: [begin, end).
 struct Group {
@@ -92,7 +92,7 @@ class RemoteSource final : public EmbeddingSource {
       GroupAnswer answer = calls.Next();
       if (!answer.failure.ok()) return answer.failure;
       for (size_t i = group.begin; i < group.end; ++i) {
-        const absl::Status status = sink(i, std::move(answer.answers[i - group.begin]));
+        absl::Status status = sink(i, std::move(answer.answers[i - group.begin]));
         if (!status.ok()) return status;
       }
     }
@@ -161,14 +161,15 @@ class RemoteSource final : public EmbeddingSource {
     for (auto pause = kFirstPause;; pause = std::min(pause * 2, kLongestPause)) {
       absl::StatusOr<std::vector<EmbedResult>> results = client_->Embed(items, deadline);
       if (results.ok() || results.status().code() != absl::StatusCode::kResourceExhausted) return results;
-      // The one cause that waiting does not cure: the reply would be too large. The server's message names the limit.
-      if (absl::StrContains(results.status().message(), "max_reply_bytes"))
-        return Split(items, results.status(), deadline);
-      if (std::chrono::system_clock::now() + pause >= deadline) return results;
-      std::this_thread::sleep_for(pause);
+      const std::optional<std::chrono::milliseconds> wait = RetryAfter(results.status());
+      if (!wait) return Split(items, results.status(), deadline);
+      const std::chrono::milliseconds longer = std::max<std::chrono::milliseconds>(pause, *wait);
+      if (std::chrono::system_clock::now() + longer >= deadline) return results;
+      std::this_thread::sleep_for(longer);
     }
   }
 
+  // A call that is too large for the server is two smaller ones; a single item that is too large is refused.
   absl::StatusOr<std::vector<EmbedResult>> Split(absl::Span<const EmbedItem> items, const absl::Status& refusal,
                                                  Client::Deadline deadline) const {
     if (items.size() == 1) {

@@ -1,5 +1,8 @@
+#include <grpc/grpc.h>
+
 #include <atomic>
 #include <cstdio>
+#include <cstdlib>
 #include <future>
 #include <memory>
 #include <string>
@@ -150,8 +153,12 @@ class Serve final : public Command {
     absl::Status status = CheckContradictions(server_);
     if (status.ok()) status = ResolveOptions(server_).status();
     if (!status.ok()) return Fail(ExitCode::kUsage, std::string(status.message()));
+    if (load_.dtype == DType::kFp16 && load_.device == "cpu") {
+      return Fail(ExitCode::kUsage, "--dtype fp16 and --device cpu contradict each other: choose bf16 or fp32");
+    }
 
     StopSignals signals;  // before any thread starts
+    grpc_init();          // never shut down: that would wait up to 10 s for gRPC's poller at the end of the process
     InitLogging(log_format_, log_level_);
     load_.log = [](std::string_view message) { Log(LogLevel::kInfo, message); };
     absl::StatusOr<std::unique_ptr<Encoder>> encoder = LoadEncoder(load_);
@@ -163,7 +170,7 @@ class Serve final : public Command {
     return ServeUntilStopped(signals, *std::move(server));
   }
 
-  ExitCode ServeUntilStopped(StopSignals& signals, std::shared_ptr<Server> server) const {
+  ExitCode ServeUntilStopped(StopSignals& signals, const std::shared_ptr<Server>& server) const {
     struct Stop {
       std::atomic<bool> begun{false};
       std::promise<absl::Status> drained;
@@ -184,8 +191,11 @@ class Serve final : public Command {
       return Fail(ExitCode::kFailure, absl::StrCat("the warm-up failed: ", std::string(serving.message())));
     }
     const absl::Status status = drained.get();
-    if (!status.ok()) return Fail(ExitCode::kFailure, std::string(status.message()));
-    return ExitCode::kOk;
+    if (status.ok()) return ExitCode::kOk;
+    // Not by returning: the server's end would wait for the pass that outlasted --drain-timeout.
+    const ExitCode code = Fail(ExitCode::kFailure, std::string(status.message()));
+    std::fflush(nullptr);
+    std::_Exit(static_cast<int>(code));
   }
 
   LoadOptions load_;

@@ -2,15 +2,16 @@
 
 #include <google/protobuf/empty.pb.h>
 #include <google/protobuf/unknown_field_set.h>
+#include <grpc/grpc.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
-#include <future>
 #include <limits>
 #include <string>
 #include <utility>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "vitower/v1/vitower.grpc.pb.h"
@@ -142,6 +143,25 @@ absl::Status CheckAddress(std::string_view server) {
   return absl::OkStatus();
 }
 
+// gRPC shuts down with its last user, which waits up to 10 s for its poller where large messages were sent. A process
+// that ends needs no such shut-down: this user stays.
+void KeepGrpcRunning() {
+  static const bool kept = (grpc_init(), true);
+  (void)kept;
+}
+
+constexpr char kPushbackKey[] = "grpc-retry-pushback-ms";
+
+// The status of a call with what the server said of trying again.
+absl::Status ToStatus(const grpc::Status& status, const grpc::ClientContext& context) {
+  absl::Status result = ToStatus(status);
+  const auto found = context.GetServerTrailingMetadata().find(kPushbackKey);
+  if (found != context.GetServerTrailingMetadata().end()) {
+    result.SetPayload(kPushbackKey, absl::Cord(absl::string_view(found->second.data(), found->second.size())));
+  }
+  return result;
+}
+
 int ClampToInt(int64_t value) {
   return static_cast<int>(std::clamp<int64_t>(value, 0, std::numeric_limits<int>::max()));
 }
@@ -162,11 +182,20 @@ struct Client::Impl {
   HealthStub health;  // its calls are thread-safe
 };
 
+std::optional<std::chrono::milliseconds> RetryAfter(const absl::Status& refusal) {
+  if (refusal.code() != absl::StatusCode::kResourceExhausted) return std::nullopt;
+  const auto pushback = refusal.GetPayload(kPushbackKey);
+  int64_t wait_ms = 0;  // a message above gRPC's own limits comes without one: no wait cures that
+  if (!pushback || !absl::SimpleAtoi(std::string(*pushback), &wait_ms) || wait_ms < 0) return std::nullopt;
+  return std::chrono::milliseconds(wait_ms);
+}
+
 Client::Client(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Client::~Client() = default;
 
-absl::StatusOr<std::unique_ptr<Client>> Client::Create(ClientOptions options) {
+absl::StatusOr<std::unique_ptr<Client>> Client::Create(const ClientOptions& options) {
   if (absl::Status status = CheckAddress(options.server); !status.ok()) return status;
+  KeepGrpcRunning();
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(ClampToInt(options.max_reply_bytes));
   arguments.SetMaxSendMessageSize(-1);
@@ -182,7 +211,7 @@ absl::StatusOr<std::vector<EmbedResult>> Client::Embed(absl::Span<const EmbedIte
   context.set_deadline(deadline);
   v1::EmbedResponse response;
   if (grpc::Status status = impl_->embedder->Embed(&context, request, &response); !status.ok()) {
-    return ToStatus(status);
+    return ToStatus(status, context);
   }
   if (static_cast<size_t>(response.results_size()) != items.size()) {
     return absl::InternalError(
@@ -209,11 +238,15 @@ absl::Status Client::CheckHealth(Deadline deadline) {
   context.set_deadline(deadline);
   const google::protobuf::Empty request;
   google::protobuf::Empty reply;
-  auto done = std::make_shared<std::promise<grpc::Status>>();  // shared: set_value may still run when get returns
-  std::future<grpc::Status> answer = done->get_future();
-  impl_->health.UnaryCall(&context, kHealthMethod, grpc::StubOptions(), &request, &reply,
-                          [done](grpc::Status status) { done->set_value(std::move(status)); });
-  if (grpc::Status status = answer.get(); !status.ok()) return ToStatus(status);
+  grpc::CompletionQueue queue;
+  const auto call = impl_->health.PrepareUnaryCall(&context, kHealthMethod, request, &queue);
+  call->StartCall();
+  grpc::Status status;
+  call->Finish(&reply, &status, nullptr);
+  void* tag = nullptr;
+  bool ok = false;
+  queue.Next(&tag, &ok);  // comes by the deadline
+  if (!status.ok()) return ToStatus(status);
   const uint64_t serving = ServingStatus(reply);
   if (serving == kServing) return absl::OkStatus();
   return absl::UnavailableError(absl::StrCat("the server is ", std::string(ServingStatusName(serving))));

@@ -85,15 +85,19 @@ struct ClientOptions {
   int64_t max_reply_bytes = 1LL << 30;  // of one reply; gRPC's own default is 4 MiB
 };
 
+// For a call that was refused with RESOURCE_EXHAUSTED: how long the server asks to wait before it is tried again.
+// Nothing where the same call can never succeed (it is too large: send fewer items), and for any other status.
+std::optional<std::chrono::milliseconds> RetryAfter(const absl::Status& refusal);
+
 // A connection to a vitower server. Thread-safe: any number of calls may be in flight. Every call blocks until its
 // answer or its deadline. A failed call returns the server's code and message; an item that was refused carries its own
-// status within an OK call. Nothing is retried: RESOURCE_EXHAUSTED means that the same call may succeed later.
+// status within an OK call. Nothing is retried: RetryAfter tells whether and when the same call may succeed.
 class Client final {
  public:
   using Deadline = std::chrono::system_clock::time_point;
 
   // Connects on the first call, so this fails only for a `server` that is not HOST:PORT.
-  static absl::StatusOr<std::unique_ptr<Client>> Create(ClientOptions options);
+  static absl::StatusOr<std::unique_ptr<Client>> Create(const ClientOptions& options);
   ~Client();
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;

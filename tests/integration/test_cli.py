@@ -233,6 +233,17 @@ def test_a_full_server_is_tried_again_until_all_is_done(tmp_path):
     assert len(written(tmp_path / "out")) == 30 and rejected > 0
 
 
+def test_a_call_above_what_the_server_ever_holds_is_split(tmp_path):
+    rng = np.random.default_rng(5)
+    (tmp_path / "in").mkdir()
+    for i in range(8):
+        (tmp_path / f"in/{i}.png").write_bytes(encoded(photo(rng, 200, 200)))
+    with serving("--max-queue-patches", 1024, "--max-item-patches", 1024, "--max-batch-patches", 1024) as small:
+        embed(tmp_path / "in", "--server", small.address, "--output", tmp_path / "out", "--batch-items", 8)
+        rejected = small.metrics()['vitower_rejected_total{reason="call_too_large"}']
+    assert len(written(tmp_path / "out")) == 8 and rejected == 1
+
+
 def test_a_reply_above_the_servers_limit_is_split(photos, tmp_path):
     with serving("--max-reply-bytes", "150KiB") as small:
         done = embed(photos, "--server", small.address, "--output", tmp_path / "out", "--quiet", expect=OK)

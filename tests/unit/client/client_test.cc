@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -34,6 +35,10 @@ class FakeServer final : public v1::VisionEmbedder::Service {
   }
 
   grpc::Status Embed(grpc::ServerContext*, const v1::EmbedRequest* request, v1::EmbedResponse* response) override {
+    {
+      const std::lock_guard lock(mu_);
+      last_request_ = *request;
+    }
     return embed_(*request, response);
   }
 
@@ -46,25 +51,31 @@ class FakeServer final : public v1::VisionEmbedder::Service {
   }
 
   std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
+  v1::EmbedRequest last_request() const {
+    const std::lock_guard lock(mu_);
+    return last_request_;
+  }
   void SetServing(bool serving) { server_->GetHealthCheckService()->SetServingStatus("", serving); }
 
  private:
   const std::function<grpc::Status(const v1::EmbedRequest&, v1::EmbedResponse*)> embed_;
   int port_ = 0;
+  mutable std::mutex mu_;
+  v1::EmbedRequest last_request_;  // guarded by mu_
   std::unique_ptr<grpc::Server> server_;
 };
+
+grpc::Status OneEmptyResult(const v1::EmbedRequest&, v1::EmbedResponse* response) {
+  response->add_results();
+  return grpc::Status::OK;
+}
 
 Client::Deadline Soon() { return std::chrono::system_clock::now() + std::chrono::seconds(20); }
 
 std::unique_ptr<Client> Connect(const FakeServer& server) { return *Client::Create({.server = server.address()}); }
 
 TEST(Client, EveryOptionOfAnItemReachesTheServer) {
-  v1::EmbedRequest seen;
-  FakeServer server([&](const v1::EmbedRequest& request, v1::EmbedResponse* response) {
-    seen = request;
-    response->add_results();
-    return grpc::Status::OK;
-  });
+  FakeServer server(OneEmptyResult);
   EmbedItem item{.id = "a", .image = "bytes"};
   item.min_pixels = 1024;
   item.max_pixels = 4096;
@@ -77,6 +88,7 @@ TEST(Client, EveryOptionOfAnItemReachesTheServer) {
   item.dtype = WireDType::kFp16;
   ASSERT_TRUE(Connect(server)->Embed({item}, Soon()).ok());
 
+  const v1::EmbedRequest seen = server.last_request();
   ASSERT_EQ(seen.items_size(), 1);
   const v1::Item& got = seen.items(0);
   EXPECT_EQ(got.id() + got.image(), "abytes");
@@ -91,13 +103,9 @@ TEST(Client, EveryOptionOfAnItemReachesTheServer) {
 }
 
 TEST(Client, UnsetOptionsStayUnset) {
-  v1::EmbedRequest seen;
-  FakeServer server([&](const v1::EmbedRequest& request, v1::EmbedResponse* response) {
-    seen = request;
-    response->add_results();
-    return grpc::Status::OK;
-  });
+  FakeServer server(OneEmptyResult);
   ASSERT_TRUE(Connect(server)->Embed({EmbedItem{.image = "x"}}, Soon()).ok());
+  const v1::EmbedRequest seen = server.last_request();
   const v1::Preprocessing& preprocessing = seen.items(0).preprocessing();
   EXPECT_FALSE(preprocessing.has_min_pixels() || preprocessing.has_max_pixels() || preprocessing.has_do_resize() ||
                preprocessing.has_apply_exif() || preprocessing.has_background());
