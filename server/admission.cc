@@ -16,10 +16,10 @@ std::optional<Refusal> NeverFits(const Need& need, const Admission::Limits& limi
                        "(--max-queue-patches) is ", limits.queue_patches, "; send fewer items in one call")};
   }
   if (need.bytes > limits.inflight_bytes) {
-    return Refusal{
-        Fault::kCallTooLarge,
-        Cat("the call needs ", need.bytes, " bytes for request and reply, more than the server ever holds: ",
-            "the limit (--max-inflight-bytes) is ", limits.inflight_bytes, "; send fewer items in one call")};
+    return Refusal{Fault::kCallTooLarge, Cat("the call needs ", need.bytes,
+                                             " bytes for its request, decoded images and reply, more than the server ",
+                                             "ever holds: the limit (--max-inflight-bytes) is ", limits.inflight_bytes,
+                                             "; send fewer or smaller images in one call")};
   }
   return std::nullopt;
 }

@@ -17,8 +17,8 @@ struct Refusal {
   std::string message;
 };
 
-// What a call will hold: its items' patches until they are answered, its bytes (request and reply) until the reply is
-// sent.
+// What a call will hold: its items' patches until they are answered, its bytes (request, decoded images and reply)
+// until the reply is sent.
 struct Need {
   int64_t items = 0;
   int64_t patches = 0;

@@ -56,18 +56,19 @@ void Call::Answer(size_t index, ItemAnswer answer) {
   if (last) on_complete_();
 }
 
-void Call::Abort(const absl::Status& status, TimePoint now) {
+bool Call::Abort(const absl::Status& status, TimePoint now) {
   bool last = false;
   {
     MutexLock lock(mu_);
     closed_.store(true, std::memory_order_release);
-    if (missing_ == 0) return;
+    if (missing_ == 0) return false;
     for (size_t i = 0; i < answers_.size(); ++i) {
       if (!answered_[i]) Store(i, FailedAnswer(status, {}, now));
     }
     last = missing_ == 0;
   }
   if (last) on_complete_();
+  return true;
 }
 
 void Call::Store(size_t index, ItemAnswer answer) {
@@ -77,10 +78,25 @@ void Call::Store(size_t index, ItemAnswer answer) {
   --missing_;
 }
 
+void SetTimes(const StageTimes& times, v1::StageTimes& out) {
+  out.set_receive_seconds(times.seconds(Stage::kReceive));
+  out.set_admit_seconds(times.seconds(Stage::kAdmit));
+  out.set_decode_seconds(times.seconds(Stage::kDecode));
+  out.set_resize_seconds(times.seconds(Stage::kResize));
+  out.set_queue_seconds(times.seconds(Stage::kQueue));
+  out.set_upload_seconds(times.seconds(Stage::kUpload));
+  out.set_patch_embed_seconds(times.seconds(Stage::kPatchEmbed));
+  out.set_position_seconds(times.seconds(Stage::kPosition));
+  out.set_blocks_seconds(times.seconds(Stage::kBlocks));
+  out.set_merger_seconds(times.seconds(Stage::kMerger));
+  out.set_download_seconds(times.seconds(Stage::kDownload));
+}
+
 ItemAnswer FailedAnswer(const absl::Status& status, const StageTimes& times, TimePoint now) {
   ItemAnswer answer;
   answer.result.mutable_status()->set_code(static_cast<uint32_t>(status.code()));
   answer.result.mutable_status()->set_message(std::string(status.message()));
+  SetTimes(times, *answer.result.mutable_times());
   answer.times = times;
   answer.encode_from = now;
   return answer;

@@ -56,8 +56,8 @@ class Call final {
   void Seal();
   // Ignored for an item that has been answered by Abort.
   void Answer(size_t index, ItemAnswer answer);
-  // Answers every item that is not answered yet with `status`.
-  void Abort(const absl::Status& status, TimePoint now);
+  // Answers every item that is not answered yet with `status`; false where there is none.
+  bool Abort(const absl::Status& status, TimePoint now);
 
   // REQUIRES: the call is complete.
   std::vector<ItemAnswer>& answers() ABSL_NO_THREAD_SAFETY_ANALYSIS { return answers_; }
@@ -79,7 +79,8 @@ class Call final {
   size_t missing_ ABSL_GUARDED_BY(mu_);  // answers, and Seal
 };
 
-// An answer that says only why there are no outputs.
+void SetTimes(const StageTimes& times, v1::StageTimes& out);
+// An answer that says only why there are no outputs, and how far the item came.
 ItemAnswer FailedAnswer(const absl::Status& status, const StageTimes& times, TimePoint now);
 
 }  // namespace vitower

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <exception>
 #include <optional>
 #include <utility>
 
@@ -11,6 +12,7 @@
 #include "server/status.h"
 #include "server/text.h"
 #include "server/version.h"
+#include "server/wire_check.h"
 
 namespace vitower {
 namespace {
@@ -41,11 +43,6 @@ TimePoint DeadlineOf(const grpc::CallbackServerContext& context, TimePoint now) 
   return now + std::chrono::duration_cast<TimePoint::duration>(deadline - wall_now);
 }
 
-bool Parse(const grpc::ByteBuffer& bytes, v1::EmbedRequest& request) {
-  grpc::ByteBuffer copy = bytes;  // shares the slices; Deserialize empties it
-  return grpc::SerializationTraits<v1::EmbedRequest>::Deserialize(&copy, &request).ok();
-}
-
 }  // namespace
 
 // One Embed call on gRPC's side. Deletes itself when gRPC is done with it.
@@ -54,7 +51,8 @@ class EmbedReactor final : public grpc::ServerUnaryReactor {
   EmbedReactor(EmbedService& service, grpc::CallbackServerContext& context, grpc::ByteBuffer& reply)
       : service_(service), context_(context), reply_(reply), started_at_(service.clock_.Now()) {}
 
-  void Start(const grpc::ByteBuffer& bytes);
+  // Empties `bytes`.
+  void Start(grpc::ByteBuffer& bytes);
   // gRPC calls this after the handler returned and before OnDone, so the call is there; jobs look at its flag.
   void OnCancel() override {
     if (call_) call_->Cancel();
@@ -62,11 +60,16 @@ class EmbedReactor final : public grpc::ServerUnaryReactor {
   void OnDone() override;
 
  private:
+  template <typename Step>
+  absl::Status Guarded(const Step& step);
+  absl::Status Open(grpc::ByteBuffer& bytes);
+  std::optional<Refusal> Parse(grpc::ByteBuffer& bytes);
   std::optional<Refusal> Accept(int64_t request_bytes);
-  void Refuse(const Refusal& refusal);
+  absl::Status Refuse(const Refusal& refusal);
   void Send();
+  absl::Status BuildReply();
   void CountItems();
-  void Serialise();
+  absl::Status Serialise();
   void ObserveStages();
   void FinishWith(const absl::Status& status);
 
@@ -85,17 +88,47 @@ class EmbedReactor final : public grpc::ServerUnaryReactor {
   std::atomic<bool> finished_{false};
 };
 
-void EmbedReactor::Start(const grpc::ByteBuffer& bytes) {
+// What `step` returns; of what it throws the client learns only where to read on.
+template <typename Step>
+absl::Status EmbedReactor::Guarded(const Step& step) {
+  try {
+    return step();
+  } catch (const std::exception& error) {
+    Log(LogLevel::kError, Cat("Embed failed: ", error.what()), request_id_);
+  }
+  return MakeStatus(Fault::kInternal, Cat("the call failed; the server's log says why for request id ", request_id_));
+}
+
+void EmbedReactor::Start(grpc::ByteBuffer& bytes) {
+  const absl::Status accepted = Guarded([&] { return Open(bytes); });
+  if (accepted.ok()) return call_->Seal();
+  if (call_) call_->Cancel();  // for the jobs that were handed out before something was thrown
+  FinishWith(accepted);
+}
+
+absl::Status EmbedReactor::Open(grpc::ByteBuffer& bytes) {
   const auto request_bytes = static_cast<int64_t>(bytes.Length());
   service_.metrics_.CountReceived(request_bytes);
   request_id_ = RequestIdOf(context_);
   context_.AddTrailingMetadata(kRequestIdKey, request_id_);
+  std::optional<Refusal> refusal = Parse(bytes);
+  if (!refusal) refusal = Accept(request_bytes);
+  return refusal ? Refuse(*refusal) : absl::OkStatus();
+}
+
+// Takes no memory to speak of for what will be refused anyway.
+std::optional<Refusal> EmbedReactor::Parse(grpc::ByteBuffer& bytes) {
+  if (std::optional<Refusal> closed = service_.lifecycle_.Closed()) return closed;
+  {
+    grpc::ProtoBufferReader reader(&bytes);
+    const auto max_items = static_cast<int64_t>(service_.model_info_.limits().max_request_items());
+    if (std::optional<Refusal> refusal = CheckWire(reader, max_items)) return refusal;
+  }
   v1::EmbedRequest request;
-  if (!Parse(bytes, request)) return Refuse({Fault::kMalformed, "the request is not a vitower.v1.EmbedRequest"});
+  if (!grpc::SerializationTraits<v1::EmbedRequest>::Deserialize(&bytes, &request).ok()) return Malformed();
   Call::Start start{request_id_, started_at_, service_.clock_.Now(), DeadlineOf(context_, service_.clock_.Now())};
   call_ = std::make_shared<Call>(std::move(start), std::move(request), [this] { Send(); });
-  if (const std::optional<Refusal> refusal = Accept(request_bytes)) return Refuse(*refusal);
-  call_->Seal();
+  return std::nullopt;
 }
 
 std::optional<Refusal> EmbedReactor::Accept(int64_t request_bytes) {
@@ -103,7 +136,7 @@ std::optional<Refusal> EmbedReactor::Accept(int64_t request_bytes) {
   return service_.pipeline_->Accept(call_, request_bytes, permit_);
 }
 
-void EmbedReactor::Refuse(const Refusal& refusal) {
+absl::Status EmbedReactor::Refuse(const Refusal& refusal) {
   service_.metrics_.CountRejected(refusal.fault);
   const bool passing = refusal.fault == Fault::kQueueFull || refusal.fault == Fault::kBytesFull;
   if (Row(refusal.fault).code == absl::StatusCode::kResourceExhausted) {
@@ -112,18 +145,27 @@ void EmbedReactor::Refuse(const Refusal& refusal) {
   // An overloaded or stopping server refuses many calls: the metrics count them, the log need not.
   const bool servers_state = passing || Row(refusal.fault).code == absl::StatusCode::kUnavailable;
   Log(servers_state ? LogLevel::kDebug : LogLevel::kWarning, Cat("Embed refused: ", refusal.message), request_id_);
-  FinishWith(MakeStatus(refusal.fault, refusal.message));
+  return MakeStatus(refusal.fault, refusal.message);
 }
 
 // On the thread that answered the last item.
 void EmbedReactor::Send() {
+  const absl::Status built = Guarded([this] { return BuildReply(); });
+  if (!built.ok()) {
+    items_sent_ = 0;
+    reply_.Clear();
+  }
+  FinishWith(built);
+}
+
+absl::Status EmbedReactor::BuildReply() {
   CountItems();
   const std::optional<Fault> gone = call_->ClientGone(service_.clock_.Now());
-  if (!gone) Serialise();
+  const absl::Status built = gone ? MakeStatus(*gone, "the client did not wait for the reply") : Serialise();
   serialised_at_ = service_.clock_.Now();
   ObserveStages();
   permit_.ReleaseItems();
-  FinishWith(gone ? MakeStatus(*gone, "the client did not wait for the reply") : absl::OkStatus());
+  return built;
 }
 
 void EmbedReactor::CountItems() {
@@ -133,13 +175,15 @@ void EmbedReactor::CountItems() {
   }
 }
 
-void EmbedReactor::Serialise() {
+absl::Status EmbedReactor::Serialise() {
   v1::EmbedResponse response;
   for (ItemAnswer& answer : call_->answers()) *response.add_results() = std::move(answer.result);
   bool own_buffer = false;
-  grpc::SerializationTraits<v1::EmbedResponse>::Serialize(response, &reply_, &own_buffer);
+  const grpc::Status done = grpc::SerializationTraits<v1::EmbedResponse>::Serialize(response, &reply_, &own_buffer);
+  if (!done.ok()) return MakeStatus(Fault::kInternal, Cat("the reply cannot be serialised: ", done.error_message()));
   items_sent_ = call_->answers().size();
   service_.metrics_.CountSent(static_cast<int64_t>(reply_.Length()));
+  return absl::OkStatus();
 }
 
 void EmbedReactor::ObserveStages() {
@@ -193,7 +237,8 @@ EmbedService::EmbedService(v1::ModelInfo model_info, Lifecycle& lifecycle, Metri
 grpc::ServerUnaryReactor* EmbedService::Embed(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
                                               grpc::ByteBuffer* reply) {
   auto* reactor = new EmbedReactor(*this, *context, *reply);
-  reactor->Start(*request);
+  // gRPC made the buffer for this call and does not read it again; emptied, a request is held once, not twice.
+  reactor->Start(const_cast<grpc::ByteBuffer&>(*request));
   return reactor;
 }
 

@@ -19,6 +19,12 @@ absl::Status Bad(const Parts&... parts) {
   return MakeStatus(Fault::kBadInput, Cat(parts...));
 }
 
+absl::Status CheckId(const v1::Item& item) {
+  const auto bytes = static_cast<int64_t>(item.id().size());
+  if (bytes <= kMaxIdBytes) return absl::OkStatus();
+  return Bad("the field id has ", bytes, " bytes, above the limit of ", kMaxIdBytes);
+}
+
 absl::Status CheckSource(const v1::Item& item) {
   if (item.source_case() == v1::Item::SOURCE_NOT_SET) return Bad("the item has no source: set the field image");
   if (item.source_case() != v1::Item::kImage) {
@@ -134,12 +140,12 @@ absl::Status SetGrid(const EncoderInfo& info, const ItemLimits& limits, ItemPlan
              limits.max_item_patches, " (--max-item-patches)");
 }
 
-int64_t ReplyBytes(const ItemPlan& plan, const EncoderInfo& info) {
+int64_t ValueBytes(const ItemPlan& plan, const EncoderInfo& info) {
   const int64_t row_bytes = info.tower.out_hidden_size * ByteSize(plan.dtype);
   const int64_t matrices =
       plan.outputs.tokens + std::count(plan.outputs.deepstack.begin(), plan.outputs.deepstack.end(), true);
   const int64_t tokens = plan.grid.patches() / info.tower.merge_unit();
-  return kResultOverheadBytes + matrices * tokens * row_bytes + (plan.pooled ? row_bytes : 0);
+  return matrices * tokens * row_bytes + (plan.pooled ? row_bytes : 0);
 }
 
 absl::Status SetImage(const std::string& bytes, const EncoderInfo& info, const ItemLimits& limits, ItemPlan& plan) {
@@ -172,7 +178,10 @@ std::string_view ItemKind(const v1::Item& item) {
   }
 }
 
+int64_t FixedReplyBytes(const v1::Item& item) { return kResultOverheadBytes + static_cast<int64_t>(item.id().size()); }
+
 absl::StatusOr<ItemPlan> CheckItem(const v1::Item& item, const EncoderInfo& info, const ItemLimits& limits) {
+  if (absl::Status id = CheckId(item); !id.ok()) return id;
   if (absl::Status source = CheckSource(item); !source.ok()) return source;
   ItemPlan plan;
   absl::StatusOr<Priority> priority = PriorityOf(item.priority());
@@ -183,7 +192,7 @@ absl::StatusOr<ItemPlan> CheckItem(const v1::Item& item, const EncoderInfo& info
   plan.image_options = *options;
   if (absl::Status set = SetOutputs(item.outputs(), info, plan); !set.ok()) return set;
   if (absl::Status set = SetImage(item.image(), info, limits, plan); !set.ok()) return set;
-  plan.reply_bytes = ReplyBytes(plan, info) + static_cast<int64_t>(item.id().size());
+  plan.reply_bytes = FixedReplyBytes(item) + ValueBytes(plan, info);
   return plan;
 }
 

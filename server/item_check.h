@@ -23,6 +23,10 @@ std::string_view ItemKind(const v1::Item& item);
 
 // What a result takes besides its outputs' values and its id: names, shapes, times. An upper estimate.
 inline constexpr int64_t kResultOverheadBytes = 512;
+// What a result takes before it has outputs.
+int64_t FixedReplyBytes(const v1::Item& item);
+
+inline constexpr int64_t kMaxIdBytes = 1024;
 
 // Checks one item, reading nothing but the header of its image, and says what is to be done for it. Cheap: it runs on
 // the RPC thread. Fails with INVALID_ARGUMENT, or UNIMPLEMENTED for a source that is not built yet; the message names

@@ -41,12 +41,22 @@ absl::Status Lifecycle::WaitUntilServing() {
   return absl::OkStatus();
 }
 
-std::optional<Refusal> Lifecycle::Enter(const std::shared_ptr<Call>& call) {
+std::optional<Refusal> Lifecycle::Closed() const {
   MutexLock lock(mu_);
+  return ClosedNow();
+}
+
+std::optional<Refusal> Lifecycle::ClosedNow() const {
   if (state_ < State::kServing) {
     return Refusal{Fault::kNotReady, "the server is warming up: try again when its health is SERVING"};
   }
   if (state_ > State::kServing) return Refusal{Fault::kDraining, "the server is shutting down: try another one"};
+  return std::nullopt;
+}
+
+std::optional<Refusal> Lifecycle::Enter(const std::shared_ptr<Call>& call) {
+  MutexLock lock(mu_);
+  if (std::optional<Refusal> closed = ClosedNow()) return closed;
   calls_.emplace(call.get(), call);
   return std::nullopt;
 }
@@ -65,14 +75,16 @@ size_t Lifecycle::WaitForCalls(TimePoint deadline) {
   return calls_.size();
 }
 
-void Lifecycle::AbortCalls() {
+size_t Lifecycle::AbortCalls() {
   std::vector<std::shared_ptr<Call>> inside;
   {
     MutexLock lock(mu_);
     for (const auto& [key, call] : calls_) inside.push_back(call);
   }
   const absl::Status why = MakeStatus(Fault::kAbandoned, "the server shut down before the item was done");
-  for (const std::shared_ptr<Call>& call : inside) call->Abort(why, clock_.Now());
+  size_t aborted = 0;
+  for (const std::shared_ptr<Call>& call : inside) aborted += call->Abort(why, clock_.Now()) ? 1 : 0;
+  return aborted;
 }
 
 }  // namespace vitower

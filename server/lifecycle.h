@@ -29,16 +29,21 @@ class Lifecycle final {
   void FailWarmUp(absl::Status why);
   absl::Status WaitUntilServing();
 
-  // UNAVAILABLE where the server is not serving. What entered must leave.
+  // UNAVAILABLE where the server is not serving: for a look before the work that Enter needs.
+  std::optional<Refusal> Closed() const;
+  // The same, decided under the lock. What entered must leave.
   std::optional<Refusal> Enter(const std::shared_ptr<Call>& call);
   void Leave(const Call& call);
 
   // Blocks until every call has left, at most until `deadline`; returns how many have not.
   size_t WaitForCalls(TimePoint deadline);
-  // Completes the calls that are inside: what they miss is answered with UNAVAILABLE.
-  void AbortCalls();
+  // Completes the calls that are inside: what they miss is answered with UNAVAILABLE. Returns how many missed anything;
+  // the others' replies are on their way.
+  size_t AbortCalls();
 
  private:
+  std::optional<Refusal> ClosedNow() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
   Metrics& metrics_;
   Clock& clock_;
 

@@ -1,5 +1,6 @@
 #include "server/log.h"
 
+#include <grpc/support/log.h>
 #include <spdlog/formatter.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
@@ -10,6 +11,8 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+
+#include "server/text.h"
 
 namespace vitower {
 namespace {
@@ -73,6 +76,21 @@ class TextFormatter final : public spdlog::formatter {
   std::unique_ptr<spdlog::formatter> clone() const override { return std::make_unique<TextFormatter>(); }
 };
 
+LogLevel LevelOf(gpr_log_severity severity) {
+  switch (severity) {
+    case GPR_LOG_SEVERITY_DEBUG:
+      return LogLevel::kDebug;
+    case GPR_LOG_SEVERITY_INFO:
+      return LogLevel::kInfo;
+    case GPR_LOG_SEVERITY_ERROR:
+      return LogLevel::kError;
+  }
+  return LogLevel::kError;
+}
+
+// gRPC prints lines of its own otherwise, which are not JSON.
+void LogForGrpc(gpr_log_func_args* args) { Log(LevelOf(args->severity), Cat("gRPC: ", args->message)); }
+
 }  // namespace
 
 void InitLogging(LogFormat format, LogLevel level) {
@@ -85,6 +103,7 @@ void InitLogging(LogFormat format, LogLevel level) {
   logger->set_level(ToSpdlog(level));
   logger->flush_on(spdlog::level::trace);
   spdlog::set_default_logger(std::move(logger));
+  gpr_set_log_function(LogForGrpc);
 }
 
 void Log(LogLevel level, std::string_view message, std::string_view request_id) {

@@ -37,7 +37,9 @@ absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Start(
   absl::StatusOr<Address> parsed = ParseAddress("--metrics-listen", address);
   if (!parsed.ok()) return parsed.status();
   try {
-    auto exposer = std::make_unique<prometheus::Exposer>(address);
+    // Each open connection takes a thread until it asks for something: a few that never do must not stop the scrapes.
+    auto exposer = std::make_unique<prometheus::Exposer>(std::vector<std::string>{
+        "listening_ports", address, "num_threads", "8", "request_timeout_ms", "2000", "enable_keep_alive", "no"});
     for (const auto& collectable : collectables) exposer->RegisterCollectable(collectable);
     const int port = exposer->GetListeningPorts().at(0);
     return std::unique_ptr<MetricsEndpoint>(new MetricsEndpoint(std::move(exposer), parsed->host, port));

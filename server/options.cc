@@ -6,6 +6,7 @@
 #include <charconv>
 #include <limits>
 
+#include "server/cpu_quota.h"
 #include "server/status.h"
 #include "server/text.h"
 
@@ -13,6 +14,7 @@ namespace vitower {
 namespace {
 
 constexpr int64_t kMany = int64_t{1} << 40;
+constexpr int64_t kMaxBatchPatches = int64_t{1} << 22;  // 3 GiB of pixels for the warm-up
 
 struct Range {
   std::string_view flag;
@@ -35,7 +37,7 @@ absl::Status CheckRanges(const ServerOptions& options) {
       {"--max-request-items", options.max_request_items, 1, 1'000'000},
       {"--max-image-pixels", options.max_image_pixels, 1, kMany},
       {"--max-item-patches", options.max_item_patches, 4, kMany},
-      {"--max-batch-patches", options.max_batch_patches, 4, kMany},
+      {"--max-batch-patches", options.max_batch_patches, 4, kMaxBatchPatches},
       {"--max-batch-delay (microseconds)", options.max_batch_delay.count(), 0, 60'000'000},
       {"--max-queue-patches", options.max_queue_patches, 0, kMany},
       {"--max-inflight-bytes", options.max_inflight_bytes, 1024, kMany},
@@ -49,24 +51,38 @@ absl::Status CheckRanges(const ServerOptions& options) {
 }
 
 int UsableCores() {
-  cpu_set_t cores;
-  CPU_ZERO(&cores);
-  if (sched_getaffinity(0, sizeof(cores), &cores) != 0) return 1;
-  return std::max(1, CPU_COUNT(&cores));
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
+  const int cores = std::max(1, CPU_COUNT(&set));
+  return std::min(cores, CpuQuota("/sys/fs/cgroup").value_or(cores));
 }
 
 absl::Status BadAddress(std::string_view flag, std::string_view text, std::string_view why) {
   return MakeStatus(Fault::kBadInput, Cat(flag, " is \"", text, "\": ", why));
 }
 
-}  // namespace
+bool IsEveryHost(const std::string& host) { return host == "0.0.0.0" || host == "::"; }
 
-absl::StatusOr<ServerOptions> ResolveOptions(ServerOptions options) {
-  if (absl::Status ranges = CheckRanges(options); !ranges.ok()) return ranges;
+absl::Status CheckAddresses(const ServerOptions& options) {
   const absl::StatusOr<Address> listen = ParseAddress("--listen", options.listen);
   if (!listen.ok()) return listen.status();
   const absl::StatusOr<Address> metrics = ParseAddress("--metrics-listen", options.metrics_listen);
   if (!metrics.ok()) return metrics.status();
+  if (metrics->host.find(':') != std::string::npos) {
+    return BadAddress("--metrics-listen", options.metrics_listen, "metrics are served over IPv4 only");
+  }
+  const bool overlap = listen->host == metrics->host || IsEveryHost(listen->host) || IsEveryHost(metrics->host);
+  if (listen->port == 0 || listen->port != metrics->port || !overlap) return absl::OkStatus();
+  return MakeStatus(Fault::kBadInput, Cat("--listen is \"", options.listen, "\" and --metrics-listen is \"",
+                                          options.metrics_listen, "\": the two need a port each"));
+}
+
+}  // namespace
+
+absl::StatusOr<ServerOptions> ResolveOptions(ServerOptions options) {
+  if (absl::Status ranges = CheckRanges(options); !ranges.ok()) return ranges;
+  if (absl::Status addresses = CheckAddresses(options); !addresses.ok()) return addresses;
   if (options.max_queue_patches == 0) {
     options.max_queue_patches = std::max(16 * options.max_batch_patches, options.max_item_patches);
   }

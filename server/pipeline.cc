@@ -1,6 +1,9 @@
 #include "server/pipeline.h"
 
 #include <algorithm>
+#include <functional>
+#include <iterator>
+#include <numeric>
 #include <string>
 #include <utility>
 #include <variant>
@@ -61,14 +64,9 @@ Pipeline::~Pipeline() { Stop(); }
 void Pipeline::Stop() { batcher_.Stop(); }
 
 std::optional<Refusal> Pipeline::Accept(const std::shared_ptr<Call>& call, int64_t request_bytes, Permit& permit) {
-  const int64_t items = call->request().items_size();
-  if (items == 0) return Refusal{Fault::kNoItems, "the request has no items"};
-  if (items > options_.max_request_items) {
-    return Refusal{Fault::kTooManyItems, Cat("the request has ", items, " items, above the limit of ",
-                                             options_.max_request_items, " (--max-request-items)")};
-  }
+  if (call->request().items().empty()) return Refusal{Fault::kNoItems, "the request has no items"};
   Plans plans = Check(*call);
-  if (std::optional<Refusal> refusal = Admit(plans, request_bytes, permit)) return refusal;
+  if (std::optional<Refusal> refusal = Admit(*call, plans, request_bytes, permit)) return refusal;
   Dispatch(call, std::move(plans));
   return std::nullopt;
 }
@@ -79,27 +77,40 @@ Pipeline::Plans Pipeline::Check(const Call& call) const {
   return plans;
 }
 
-std::optional<Refusal> Pipeline::Admit(const Plans& plans, int64_t request_bytes, Permit& permit) {
+std::optional<Refusal> Pipeline::Admit(const Call& call, const Plans& plans, int64_t request_bytes, Permit& permit) {
   Need need;
   int64_t reply_bytes = 0;
-  for (const absl::StatusOr<ItemPlan>& plan : plans) {
+  for (size_t i = 0; i < plans.size(); ++i) {
+    const absl::StatusOr<ItemPlan>& plan = plans[i];
+    reply_bytes += plan.ok() ? plan->reply_bytes : FixedReplyBytes(call.request().items(static_cast<int>(i)));
     if (!plan.ok()) continue;
     ++need.items;
     need.patches += plan->grid.patches();
-    reply_bytes += plan->reply_bytes;
   }
   if (reply_bytes > options_.max_reply_bytes) {
     return Refusal{
         Fault::kReplyTooLarge,
         Cat("the reply would take ", reply_bytes, " bytes, above the limit of ", options_.max_reply_bytes,
-            " (--max-reply-bytes): ask for fewer items, outputs or bytes a value ", "in one call, or use EmbedStream")};
+            " (--max-reply-bytes): ask for fewer items, a smaller preprocessing.max_pixels or fewer outputs in one ",
+            "call, or use EmbedStream")};
   }
   if (need.items == 0) return std::nullopt;
-  need.bytes = request_bytes + reply_bytes;
+  need.bytes = request_bytes + DecodedBytes(plans) + reply_bytes;
   std::variant<Permit, Refusal> admitted = admission_.TryAcquire(need);
   if (Refusal* refusal = std::get_if<Refusal>(&admitted)) return std::move(*refusal);
   permit = std::move(std::get<Permit>(admitted));
   return std::nullopt;
+}
+
+// Of the call's largest images: no more of them are decoded at once than there are threads for it.
+int64_t Pipeline::DecodedBytes(const Plans& plans) const {
+  std::vector<int64_t> bytes;
+  for (const absl::StatusOr<ItemPlan>& plan : plans) {
+    if (plan.ok()) bytes.push_back(3 * plan->header.size.height * plan->header.size.width);
+  }
+  const auto at_once = std::min<ptrdiff_t>(std::ssize(bytes), options_.preprocess_threads);
+  std::partial_sort(bytes.begin(), bytes.begin() + at_once, bytes.end(), std::greater<>());
+  return std::accumulate(bytes.begin(), bytes.begin() + at_once, int64_t{0});
 }
 
 void Pipeline::Dispatch(const std::shared_ptr<Call>& call, Plans plans) {

@@ -23,7 +23,6 @@ class Pipeline final {
   struct Options {
     ItemLimits items;
     Admission::Limits admission;
-    int64_t max_request_items = 0;
     int64_t max_reply_bytes = 0;
     int64_t max_batch_patches = 0;
     std::chrono::microseconds max_batch_delay{0};
@@ -37,7 +36,7 @@ class Pipeline final {
   ~Pipeline();  // finishes what is accepted: abort the calls first for a quick end. Blocks for a running pass.
 
   // Runs on the RPC thread and does not block. Takes the call, which then completes by itself, or refuses it whole.
-  // `request_bytes` are held for it, with those of its reply, as long as `permit` lives.
+  // `request_bytes` are held for it, with those of its reply and its decoded images, as long as `permit` lives.
   std::optional<Refusal> Accept(const std::shared_ptr<Call>& call, int64_t request_bytes, Permit& permit);
 
   // Workers end once nothing is left; what is submitted later is answered with UNAVAILABLE. Idempotent.
@@ -49,7 +48,8 @@ class Pipeline final {
   using Plans = std::vector<absl::StatusOr<ItemPlan>>;
 
   Plans Check(const Call& call) const;
-  std::optional<Refusal> Admit(const Plans& plans, int64_t request_bytes, Permit& permit);
+  std::optional<Refusal> Admit(const Call& call, const Plans& plans, int64_t request_bytes, Permit& permit);
+  int64_t DecodedBytes(const Plans& plans) const;
   void Dispatch(const std::shared_ptr<Call>& call, Plans plans);
   void Preprocess(std::unique_ptr<Job> job);
   TimePoint EndStage(Job& job, Stage stage, TimePoint began_at) const;

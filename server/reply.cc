@@ -72,22 +72,6 @@ absl::Status AddOutputs(const Job& job, v1::Result& result) {
   return add(job.plan.pooled, "pooled", [&](auto&) { return AddPooled(batch.tokens, job, result); });
 }
 
-void SetTimes(const Job& job, v1::StageTimes& times) {
-  times.set_receive_seconds(job.times.seconds(Stage::kReceive));
-  times.set_admit_seconds(job.times.seconds(Stage::kAdmit));
-  times.set_decode_seconds(job.times.seconds(Stage::kDecode));
-  times.set_resize_seconds(job.times.seconds(Stage::kResize));
-  times.set_queue_seconds(job.times.seconds(Stage::kQueue));
-  times.set_upload_seconds(job.times.seconds(Stage::kUpload));
-  times.set_patch_embed_seconds(job.times.seconds(Stage::kPatchEmbed));
-  times.set_position_seconds(job.times.seconds(Stage::kPosition));
-  times.set_blocks_seconds(job.times.seconds(Stage::kBlocks));
-  times.set_merger_seconds(job.times.seconds(Stage::kMerger));
-  times.set_download_seconds(job.times.seconds(Stage::kDownload));
-  times.set_batch_items(static_cast<uint32_t>(job.forward->items));
-  times.set_batch_patches(static_cast<uint64_t>(job.forward->patches));
-}
-
 absl::Status CheckTensor(std::string_view name, const HostTensor& tensor, int64_t rows, const EncoderInfo& info) {
   if (tensor.data && tensor.rows == rows && tensor.cols == info.tower.out_hidden_size && tensor.dtype == info.dtype) {
     return absl::OkStatus();
@@ -146,7 +130,9 @@ absl::StatusOr<v1::Result> BuildResult(const Job& job, const EncoderInfo& info) 
   result.set_hidden_size(static_cast<uint64_t>(info.tower.out_hidden_size));
   result.set_dtype(ToProto(job.plan.dtype));
   if (absl::Status added = AddOutputs(job, result); !added.ok()) return added;
-  SetTimes(job, *result.mutable_times());
+  SetTimes(job.times, *result.mutable_times());
+  result.mutable_times()->set_batch_items(static_cast<uint32_t>(job.forward->items));
+  result.mutable_times()->set_batch_patches(static_cast<uint64_t>(job.forward->patches));
   return result;
 }
 

@@ -4,6 +4,7 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 
+#include <algorithm>
 #include <atomic>
 #include <mutex>
 #include <string>
@@ -30,12 +31,18 @@ Pipeline::Options PipelineOptions(const ServerOptions& options) {
   Pipeline::Options out;
   out.items = {options.max_image_pixels, options.max_item_patches};
   out.admission = {options.max_queue_patches, options.max_inflight_bytes};
-  out.max_request_items = options.max_request_items;
   out.max_reply_bytes = options.max_reply_bytes;
   out.max_batch_patches = options.max_batch_patches;
   out.max_batch_delay = options.max_batch_delay;
   out.preprocess_threads = options.preprocess_threads;
   return out;
+}
+
+// For what calls hold before they have a permit and while gRPC copies: twice what has one, and a message more.
+size_t GrpcMemoryBytes(const ServerOptions& options) {
+  constexpr int64_t kLeast = 64LL << 20;  // connections need some themselves
+  const int64_t bytes = 2 * options.max_inflight_bytes + options.max_request_bytes;
+  return static_cast<size_t>(std::max(bytes, kLeast));
 }
 
 absl::Status CheckEncoders(const std::vector<std::unique_ptr<Encoder>>& encoders) {
@@ -119,8 +126,15 @@ absl::Status ServerImpl::Listen(const EncoderInfo& info, const std::string& devi
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   service_ = std::make_unique<EmbedService>(DescribeModel(info, devices, options_), lifecycle_, metrics_, clock_);
   grpc::ServerBuilder builder;
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // else a second server would take half of the calls
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);         // else a second server would take half of the calls
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);  // else a call whose client died keeps its permit
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
+  grpc::ResourceQuota quota("vitower");
+  builder.SetResourceQuota(quota.Resize(GrpcMemoryBytes(options_)));
   builder.SetMaxReceiveMessageSize(static_cast<int>(options_.max_request_bytes));
+  // gRPC would inflate a message before it looks at its size.
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
   builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(), &port_);
   builder.RegisterService(service_.get());
   grpc_ = builder.BuildAndStart();
@@ -159,12 +173,14 @@ absl::Status ServerImpl::DrainOnce() {
   lifecycle_.Advance(State::kDraining);
   if (grpc_) grpc_->GetHealthCheckService()->Shutdown();
   const size_t unfinished = lifecycle_.WaitForCalls(clock_.Now() + options_.drain_timeout);
-  if (unfinished > 0) lifecycle_.AbortCalls();
+  const size_t aborted = unfinished > 0 ? lifecycle_.AbortCalls() : 0;
   if (grpc_) grpc_->Shutdown(std::chrono::system_clock::now() + kConnectionGrace);
   if (pipeline_) pipeline_->Stop();
   lifecycle_.Advance(State::kStopped);
   if (unfinished == 0) return absl::OkStatus();
-  const std::string message = Cat(unfinished, " calls were not done within --drain-timeout and got UNAVAILABLE");
+  const std::string message =
+      Cat(unfinished, " calls were still inside after --drain-timeout: ", aborted,
+          " got UNAVAILABLE for what was not done, ", unfinished - aborted, " had their reply under way");
   Log(LogLevel::kWarning, message);
   return MakeStatus(Fault::kExpired, message);
 }

@@ -20,14 +20,16 @@ struct ServerOptions {
   std::string metrics_listen = "0.0.0.0:9464";  // HOST:PORT of the metrics' HTTP; port 0 picks a free one
   int64_t max_request_bytes = 256LL << 20;      // of one gRPC message; larger ones are refused by gRPC
   int64_t max_reply_bytes = 64LL << 20;         // of one Embed reply, known from the headers; above: RESOURCE_EXHAUSTED
-  int64_t max_request_items = 1024;             // items in one Embed call
+  int64_t max_request_items = 1024;             // items in one Embed call; 64 times as many fields in all
   int64_t max_image_pixels = 178'956'970;       // of an image as encoded, checked before decoding
-  int64_t max_item_patches = 16'384 * 4;        // of an item as resized: the hub's own limit; above: INVALID_ARGUMENT
-  int64_t max_batch_patches = 1'024;            // budget of one forward pass; a larger item runs alone
+  int64_t max_item_patches = 16'384LL * 4;      // of an item as resized: the hub's own limit; above: INVALID_ARGUMENT
+  int64_t max_batch_patches = 1'024;            // budget of one pass, at most 1 << 22; a larger item runs alone
   std::chrono::microseconds max_batch_delay{0};  // how long an idle device waits for a batch to fill; 0: not at all
-  int64_t max_queue_patches = 0;           // admitted and not yet answered; 0: 16 batches, at least max_item_patches
-  int64_t max_inflight_bytes = 1LL << 30;  // of requests admitted and their replies, until the reply is sent
-  int preprocess_threads = 0;              // 0: one for each core this process may use
+  int64_t max_queue_patches = 0;  // admitted and not yet answered; 0: 16 batches, at least max_item_patches
+  // Of the calls admitted, until their replies are sent: the requests, the replies, and 3 bytes for each pixel of a
+  // call's largest images as encoded, as many of them as there are preprocess_threads.
+  int64_t max_inflight_bytes = 1LL << 30;
+  int preprocess_threads = 0;              // 0: one for each core this process may use, its CPU quota rounded up
   std::chrono::seconds drain_timeout{30};  // how long Drain waits for accepted work
 };
 

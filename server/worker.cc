@@ -19,15 +19,15 @@ nanoseconds Sum(const ForwardTimes& times) {
   return times.upload + times.patch_embed + times.position + times.blocks + times.merger + times.download;
 }
 
-// What an encoder throws is an encoder's fault, like an error that it returns.
-absl::StatusOr<EncodedBatch> GuardedForward(Encoder& encoder, absl::Span<const Frames* const> frames,
-                                            const OutputSet& wanted) {
+// What `step` returns. What it throws is its own fault, like an error that it returns.
+template <typename Step>
+auto Guarded(std::string_view name, const Step& step) -> decltype(step()) {
   try {
-    return encoder.Forward(frames, wanted);
+    return step();
   } catch (const std::exception& error) {
-    return MakeStatus(Fault::kInternal, Cat("the encoder threw: ", error.what()));
+    return MakeStatus(Fault::kInternal, Cat(name, " threw: ", error.what()));
   } catch (...) {
-    return MakeStatus(Fault::kInternal, "the encoder threw something unknown");
+    return MakeStatus(Fault::kInternal, Cat(name, " threw something unknown"));
   }
 }
 
@@ -68,7 +68,7 @@ absl::Status WarmUp(Encoder& encoder, int64_t budget_patches) {
   for (const Frames& one : frames) items.push_back(&one);
   OutputSet wanted;
   wanted.deepstack.assign(encoder.info().tower.deepstack_visual_indexes.size(), true);
-  return GuardedForward(encoder, items, wanted).status();
+  return encoder.Forward(items, wanted).status();
 }
 
 }  // namespace
@@ -91,13 +91,17 @@ Worker::Worker(std::unique_ptr<Encoder> encoder, Parts parts)
 void Worker::Run() {
   const std::string device = encoder_->info().device;
   NameThisThread("worker " + device);
-  const absl::Status warm = WarmUp(*encoder_, parts_.budget_patches);
+  const absl::Status warm = Guarded("the warm-up", [this] { return WarmUp(*encoder_, parts_.budget_patches); });
   parts_.metrics.SetDeviceUp(device, warm.ok());
   parts_.on_warm(warm);
   while (true) {
     std::vector<std::unique_ptr<Job>> jobs = parts_.batcher.Pull(parts_.budget_patches);
     if (jobs.empty()) break;
-    RunBatch(std::move(jobs));
+    const absl::Status ran = Guarded("a batch", [&] {
+      RunBatch(std::move(jobs));
+      return absl::OkStatus();
+    });
+    if (!ran.ok()) Log(LogLevel::kError, Cat("items were given up: ", std::string(ran.message())));
   }
   parts_.metrics.SetDeviceUp(device, false);
 }
@@ -126,7 +130,8 @@ absl::StatusOr<std::shared_ptr<const ForwardResult>> Worker::Forward(const std::
   result->items = static_cast<int64_t>(jobs.size());
   const TimePoint started_at = parts_.clock.Now();
   for (const std::unique_ptr<Job>& job : jobs) job->times.Set(Stage::kQueue, started_at - job->ready_at);
-  absl::StatusOr<EncodedBatch> batch = GuardedForward(*encoder_, frames, result->computed);
+  absl::StatusOr<EncodedBatch> batch =
+      Guarded("the encoder", [&] { return encoder_->Forward(frames, result->computed); });
   parts_.metrics.AddDeviceBusy(encoder_->info().device, parts_.clock.Now() - started_at);
   if (!batch.ok()) return batch.status();
   result->batch = *std::move(batch);

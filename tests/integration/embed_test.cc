@@ -101,6 +101,14 @@ TEST_F(EmbedTest, ACallOfBadItemsOnlyIsAnsweredToo) {
   EXPECT_EQ(reply.response.results(1).id(), "b");
 }
 
+TEST_F(EmbedTest, ABadItemTellsWhatItTook) {
+  const Reply reply = Embed(RequestOf({ImageItem("", "text, no picture"), ImageItem("", PngHeader(64, 64))}));
+  ASSERT_EQ(reply.response.results_size(), 2);
+  EXPECT_GT(reply.response.results(0).times().admit_seconds(), 0);
+  EXPECT_EQ(reply.response.results(0).times().decode_seconds(), 0);
+  EXPECT_GT(reply.response.results(1).times().decode_seconds(), 0);
+}
+
 TEST_F(EmbedTest, ANanFailsItsItemAndIsCounted) {
   v1::EmbedRequest request;
   *request.add_items() = ItemOf({32, 32, {7, 7, 7}}, 0);

@@ -59,6 +59,17 @@ TEST_F(ServerLifecycleTest, CallsDuringTheWarmUpAreUnavailable) {
   puppet_->Release();
 }
 
+TEST_F(ServerLifecycleTest, NothingIsParsedDuringTheWarmUp) {
+  puppet_->Hold();
+  Start();
+  puppet_->AwaitPasses(1);
+  RawStream call(NewChannel(), "/vitower.v1.VisionEmbedder/Embed");
+  call.Write("\xFF\xFF\xFF not protobuf");
+  EXPECT_FALSE(call.Read());
+  EXPECT_EQ(call.Finish().error_code(), StatusCode::UNAVAILABLE);
+  puppet_->Release();
+}
+
 TEST_F(ServerLifecycleTest, TheWarmUpFillsTheBudget) {
   options_.max_batch_patches = 600;
   Serve();

@@ -1,6 +1,8 @@
 #include <gmock/gmock.h>
 
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "server/stage.h"
 #include "tests/support/server_fixture.h"
@@ -69,6 +71,12 @@ TEST_F(MetricsEndpointTest, TheStateAndTheModelAreShown) {
   EXPECT_THAT(text, HasSubstr("vitower_model_info{dtype=\"fp32\",fingerprint=\"0123abcd\",name=\"puppet\"} 1\n"));
   EXPECT_THAT(text, HasSubstr("vitower_device_up{device=\"puppet:0\"} 1\n"));
   EXPECT_THAT(text, HasSubstr("process_open_fds "));
+}
+
+TEST_F(MetricsEndpointTest, ConnectionsThatAskForNothingDoNotStopTheScrapes) {
+  std::vector<std::unique_ptr<IdleConnection>> idle;
+  for (int i = 0; i < 7; ++i) idle.push_back(std::make_unique<IdleConnection>(server_->metrics_port()));
+  EXPECT_THAT(Scrape(), HasSubstr("vitower_build_info"));
 }
 
 }  // namespace

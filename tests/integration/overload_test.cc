@@ -73,6 +73,45 @@ TEST_F(OverloadTest, AReplyThatWouldBeTooLargeIsRefusedBeforeAnyWork) {
   EXPECT_EQ(puppet_->passes(), 1U);  // the warm-up
 }
 
+TEST_F(OverloadTest, RefusedItemsCountTowardsTheReply) {
+  options_.max_reply_bytes = 1100;
+  Serve();
+  EXPECT_TRUE(Embed(RequestOf({ImageItem("a", ""), ImageItem("b", "")})).status.ok());
+  const Reply refused = Embed(RequestOf({ImageItem("a", ""), ImageItem(std::string(100, 'b'), "")}));
+  EXPECT_EQ(refused.status.error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(refused.status.error_message(), HasSubstr("take 1125 bytes"));
+}
+
+TEST_F(OverloadTest, DecodedImagesCountTowardsTheMemoryOfCalls) {
+  options_.max_inflight_bytes = 100'000'000;
+  Serve();
+  const Reply refused = Embed(RequestOf({ImageItem("", PngHeader(8000, 8000))}));
+  EXPECT_EQ(refused.status.error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(refused.status.error_message(), HasSubstr("bytes for its request, decoded images and reply, more than"));
+}
+
+TEST_F(OverloadTest, NoMoreDecodedImagesCountThanThereAreThreads) {
+  options_.max_inflight_bytes = 100'000'000;
+  options_.preprocess_threads = 1;
+  Serve();
+  v1::EmbedRequest request;
+  for (int i = 0; i < 3; ++i) {
+    *request.add_items() = ImageItem("", PngHeader(4000, 4000));  // 48 MB each
+    request.mutable_items(i)->mutable_preprocessing()->set_max_pixels(1 << 18);
+  }
+  const Reply reply = Embed(request);
+  EXPECT_TRUE(reply.status.ok()) << reply.status.error_message();
+}
+
+TEST_F(OverloadTest, ACompressedRequestIsRefused) {
+  Serve();
+  grpc::ClientContext context;
+  SetDeadline(context);
+  context.set_compression_algorithm(GRPC_COMPRESS_GZIP);
+  v1::EmbedResponse response;
+  EXPECT_EQ(stub_->Embed(&context, OneImage(), &response).error_code(), StatusCode::UNIMPLEMENTED);
+}
+
 TEST_F(OverloadTest, NoReplyIsLargerThanWasReckonedAtTheDoor) {
   Serve();
   v1::EmbedRequest request = OneImage(128, 128);

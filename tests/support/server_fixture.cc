@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -13,24 +14,30 @@ namespace vitower {
 namespace {
 
 std::string HttpGet(int port, const std::string& path) {
-  const int fd = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(port));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  const IdleConnection connection(port);
+  const timeval patience{30, 0};
+  setsockopt(connection.fd(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
   std::string answer;
-  if (connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) {
-    const std::string request = "GET " + path + " HTTP/1.0\r\nHost: localhost\r\n\r\n";
-    if (send(fd, request.data(), request.size(), 0) > 0) {
-      char part[4096];
-      for (ssize_t got = 0; (got = recv(fd, part, sizeof(part), 0)) > 0;) answer.append(part, static_cast<size_t>(got));
-    }
+  const std::string request = "GET " + path + " HTTP/1.0\r\nHost: localhost\r\n\r\n";
+  if (connection.connected() && send(connection.fd(), request.data(), request.size(), MSG_NOSIGNAL) > 0) {
+    char part[4096];
+    ssize_t got = 0;
+    while ((got = recv(connection.fd(), part, sizeof(part), 0)) > 0) answer.append(part, static_cast<size_t>(got));
   }
-  close(fd);
   return answer;
 }
 
 }  // namespace
+
+IdleConnection::IdleConnection(int port) : fd_(socket(AF_INET, SOCK_STREAM, 0)) {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<uint16_t>(port));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  connected_ = connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
+}
+
+IdleConnection::~IdleConnection() { close(fd_); }
 
 ServerTest::ServerTest() {
   options_.listen = "127.0.0.1:0";

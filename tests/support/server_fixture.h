@@ -50,6 +50,22 @@ class ServerTest : public testing::Test {
   std::unique_ptr<v1::VisionEmbedder::Stub> stub_;
 };
 
+// A TCP connection to a port of the loopback on which nothing is sent.
+class IdleConnection final {
+ public:
+  explicit IdleConnection(int port);
+  ~IdleConnection();
+  IdleConnection(const IdleConnection&) = delete;
+  IdleConnection& operator=(const IdleConnection&) = delete;
+
+  bool connected() const { return connected_; }
+  int fd() const { return fd_; }
+
+ private:
+  const int fd_;
+  bool connected_ = false;
+};
+
 v1::Item ImageItem(const std::string& id, const std::string& bytes);
 v1::EmbedRequest RequestOf(std::vector<v1::Item> items);
 v1::EmbedRequest OneImage(int64_t width = 64, int64_t height = 64, Colour colour = {});

@@ -79,5 +79,15 @@ TEST(Job, AnUnansweredJobAnswersInternalWhenItIsDestroyed) {
   EXPECT_EQ(test.code(0), 13U);
 }
 
+TEST(FailedAnswer, TellsHowFarTheItemCame) {
+  StageTimes times;
+  times.Set(Stage::kReceive, 1s);
+  times.Set(Stage::kDecode, 3s);
+  const ItemAnswer answer = FailedAnswer(absl::InternalError("broken"), times, TimePoint());
+  EXPECT_EQ(answer.result.times().receive_seconds(), 1);
+  EXPECT_EQ(answer.result.times().decode_seconds(), 3);
+  EXPECT_EQ(answer.result.times().blocks_seconds(), 0);
+}
+
 }  // namespace
 }  // namespace vitower

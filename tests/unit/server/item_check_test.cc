@@ -89,6 +89,8 @@ constexpr absl::StatusCode kInvalid = absl::StatusCode::kInvalidArgument;
 constexpr absl::StatusCode kNotBuilt = absl::StatusCode::kUnimplemented;
 const BadItem kBadItems[] = {
     {"NoSource", [](auto& item) { item.clear_source(); }, kInvalid, "no source"},
+    {"LongId", [](auto& item) { item.set_id(std::string(1025, 'x')); }, kInvalid,
+     "the field id has 1025 bytes, above the limit of 1024"},
     {"EmptyImage", [](auto& item) { item.set_image(""); }, kInvalid, "the field image is empty"},
     {"Text", [](auto& item) { item.set_image("hello world, this is text"); }, kInvalid, ""},
     {"Video", [](auto& item) { item.mutable_video(); }, kNotBuilt, "the field video"},

@@ -64,7 +64,8 @@ TEST_F(LifecycleTest, GivesUpAtTheDeadlineAndAbortsTheRest) {
   clock_.AwaitWaiter();
   clock_.Advance(30s);
   EXPECT_EQ(left.get(), 1U);
-  lifecycle_.AbortCalls();
+  EXPECT_EQ(lifecycle_.AbortCalls(), 1U);
+  EXPECT_EQ(lifecycle_.AbortCalls(), 0U);  // answered, though still inside
   EXPECT_EQ(test.completions, 1);
   EXPECT_EQ(test.code(1), 14U);
 }

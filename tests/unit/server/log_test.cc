@@ -1,6 +1,7 @@
 #include "server/log.h"
 
 #include <gmock/gmock.h>
+#include <grpc/support/log.h>
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
@@ -47,6 +48,16 @@ TEST(Log, BelowTheLevelNothingIsWritten) {
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
   EXPECT_FALSE(ShouldLog(LogLevel::kInfo));
   EXPECT_TRUE(ShouldLog(LogLevel::kError));
+}
+
+TEST(Log, LinesOfGrpcAreJsonToo) {
+  testing::internal::CaptureStderr();
+  InitLogging(LogFormat::kJson, LogLevel::kInfo);
+  gpr_set_log_verbosity(GPR_LOG_SEVERITY_ERROR);
+  gpr_log(GPR_ERROR, "something \"%s\"", "broke");
+  const nlohmann::json parsed = nlohmann::json::parse(testing::internal::GetCapturedStderr());
+  EXPECT_EQ(parsed["level"], "error");
+  EXPECT_EQ(parsed["message"], "gRPC: something \"broke\"");
 }
 
 }  // namespace

@@ -61,5 +61,34 @@ TEST(ResolveOptions, LooksAtBothAddresses) {
   EXPECT_THAT(std::string(ResolveOptions(options).status().message()), HasSubstr("--metrics-listen is \"9464\""));
 }
 
+TEST(ResolveOptions, LimitsTheBatchThatTheWarmUpMustFill) {
+  ServerOptions options;
+  options.max_batch_patches = 100'000'000;
+  EXPECT_THAT(std::string(ResolveOptions(options).status().message()),
+              HasSubstr("--max-batch-patches is 100000000; it must be 4 to 4194304"));
+}
+
+TEST(ResolveOptions, RefusesMetricsOverIpV6) {
+  ServerOptions options;
+  options.metrics_listen = "[::1]:0";
+  EXPECT_THAT(std::string(ResolveOptions(options).status().message()),
+              HasSubstr("--metrics-listen is \"[::1]:0\": metrics are served over IPv4 only"));
+  options.metrics_listen = "127.0.0.1:0";
+  options.listen = "[::1]:0";
+  EXPECT_TRUE(ResolveOptions(options).ok());
+}
+
+TEST(ResolveOptions, RefusesOnePortForBoth) {
+  ServerOptions options;
+  options.listen = "0.0.0.0:9000";
+  options.metrics_listen = "127.0.0.1:9000";
+  const std::string message(ResolveOptions(options).status().message());
+  EXPECT_THAT(message, HasSubstr("--listen is \"0.0.0.0:9000\" and --metrics-listen is \"127.0.0.1:9000\""));
+  options.listen = "127.0.0.2:9000";
+  EXPECT_TRUE(ResolveOptions(options).ok());
+  options.listen = options.metrics_listen = "127.0.0.1:0";
+  EXPECT_TRUE(ResolveOptions(options).ok());
+}
+
 }  // namespace
 }  // namespace vitower

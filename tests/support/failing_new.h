@@ -1,0 +1,17 @@
+#pragma once
+
+#include <cstddef>
+
+namespace vitower {
+
+// While it lives, operator new fails for `bytes` and more, on every thread of the process. Link failing_new.cc into
+// the program itself: it replaces operator new.
+class FailingNew final {
+ public:
+  explicit FailingNew(size_t bytes);
+  ~FailingNew();
+  FailingNew(const FailingNew&) = delete;
+  FailingNew& operator=(const FailingNew&) = delete;
+};
+
+}  // namespace vitower

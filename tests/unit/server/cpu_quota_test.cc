@@ -1,0 +1,44 @@
+#include "server/cpu_quota.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+namespace vitower {
+namespace {
+
+class CpuQuotaTest : public testing::Test {
+ protected:
+  CpuQuotaTest() { std::filesystem::create_directories(root_ / "cpu"); }
+  ~CpuQuotaTest() override { std::filesystem::remove_all(root_); }
+  void Write(const std::string& file, const std::string& text) { std::ofstream(root_ / file) << text << "\n"; }
+  std::optional<int> Quota() const { return CpuQuota(root_.string()); }
+
+  const std::filesystem::path root_ =
+      std::filesystem::path(testing::TempDir()) / testing::UnitTest::GetInstance()->current_test_info()->name();
+};
+
+TEST_F(CpuQuotaTest, IsRoundedUpToWholeCores) {
+  Write("cpu.max", "150000 100000");
+  EXPECT_EQ(Quota(), 2);
+  Write("cpu.max", "50000 100000");
+  EXPECT_EQ(Quota(), 1);
+}
+
+TEST_F(CpuQuotaTest, NoQuotaIsNone) {
+  EXPECT_EQ(Quota(), std::nullopt);
+  Write("cpu.max", "max 100000");
+  EXPECT_EQ(Quota(), std::nullopt);
+}
+
+TEST_F(CpuQuotaTest, TheOlderKindOfGroupIsReadToo) {
+  Write("cpu/cpu.cfs_quota_us", "400000");
+  Write("cpu/cpu.cfs_period_us", "100000");
+  EXPECT_EQ(Quota(), 4);
+  Write("cpu/cpu.cfs_quota_us", "-1");
+  EXPECT_EQ(Quota(), std::nullopt);
+}
+
+}  // namespace
+}  // namespace vitower
