@@ -6,18 +6,16 @@
 namespace vitower {
 namespace {
 
-using std::chrono_literals::operator""s;
-
 std::chrono::seconds Penalty(Priority priority) {
   switch (priority) {
     case Priority::kHigh:
-      return 0s;
+      break;
     case Priority::kNormal:
-      return 1s;
+      return std::chrono::seconds(1);
     case Priority::kLow:
-      return 10s;
+      return std::chrono::seconds(10);
   }
-  return 0s;
+  return std::chrono::seconds(0);
 }
 
 }  // namespace

@@ -161,7 +161,7 @@ void EmbedReactor::Send() {
 absl::Status EmbedReactor::BuildReply() {
   CountItems();
   const std::optional<Fault> gone = call_->ClientGone(service_.clock_.Now());
-  const absl::Status built = gone ? MakeStatus(*gone, "the client did not wait for the reply") : Serialise();
+  absl::Status built = gone ? MakeStatus(*gone, "the client did not wait for the reply") : Serialise();
   serialised_at_ = service_.clock_.Now();
   ObserveStages();
   permit_.ReleaseItems();

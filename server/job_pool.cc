@@ -12,7 +12,7 @@ namespace vitower {
 
 void NameThisThread(const std::string& name) { pthread_setname_np(pthread_self(), name.substr(0, 15).c_str()); }
 
-JobPool::JobPool(std::string name, int threads, Step step) : step_(std::move(step)) {
+JobPool::JobPool(const std::string& name, int threads, Step step) : step_(std::move(step)) {
   for (int i = 0; i < threads; ++i) {
     threads_.emplace_back([this, name] {
       NameThisThread(name);

@@ -24,7 +24,7 @@ class JobPool final {
 
   // `step` is called by several threads at once. What it throws is logged; its job, if not answered, is answered with
   // INTERNAL by its destructor.
-  JobPool(std::string name, int threads, Step step);
+  JobPool(const std::string& name, int threads, Step step);
   ~JobPool();
   JobPool(const JobPool&) = delete;
   JobPool& operator=(const JobPool&) = delete;

@@ -41,7 +41,7 @@ absl::StatusOr<RgbImage> Decode(Job& job) {
 }  // namespace
 
 Pipeline::Pipeline(Options options, std::vector<std::unique_ptr<Encoder>> encoders, Metrics& metrics, Clock& clock,
-                   std::function<void(absl::Status)> on_warm)
+                   const std::function<void(absl::Status)>& on_warm)
     : options_(options),
       info_(encoders.front()->info()),
       metrics_(metrics),
@@ -137,9 +137,10 @@ void Pipeline::Preprocess(std::unique_ptr<Job> job) {
   at = EndStage(*job, Stage::kDecode, at);
   if (!image.ok()) return Fail(std::move(job), image.status(), at);
   absl::StatusOr<Frames> frames = ResizeToFrames(*std::move(image), job->plan.target, job->plan.image_options);
-  if (frames.ok()) job->frames = *std::move(frames);
+  const absl::Status resized = frames.status();
+  if (resized.ok()) job->frames = *std::move(frames);
   at = EndStage(*job, Stage::kResize, at);
-  if (!frames.ok()) return Fail(std::move(job), frames.status(), at);
+  if (!resized.ok()) return Fail(std::move(job), resized, at);
   if (!batcher_.Submit(job)) Drop(std::move(job), Fault::kAbandoned);
 }
 

@@ -32,7 +32,7 @@ class Pipeline final {
   // `on_warm` hears once for each encoder how its warm-up went, on its worker's thread.
   // REQUIRES: at least one encoder, all of one model.
   Pipeline(Options options, std::vector<std::unique_ptr<Encoder>> encoders, Metrics& metrics, Clock& clock,
-           std::function<void(absl::Status)> on_warm);
+           const std::function<void(absl::Status)>& on_warm);
   ~Pipeline();  // finishes what is accepted: abort the calls first for a quick end. Blocks for a running pass.
 
   // Runs on the RPC thread and does not block. Takes the call, which then completes by itself, or refuses it whole.

@@ -25,7 +25,7 @@ absl::Status Nonfinite(const std::string& output) {
   return MakeStatus(Fault::kInternal, Cat("the output ", output, " holds a value that is not finite"));
 }
 
-absl::Status AddTensor(const std::string& name, std::vector<int64_t> shape, absl::Span<const std::byte> values,
+absl::Status AddTensor(const std::string& name, const std::vector<int64_t>& shape, absl::Span<const std::byte> values,
                        DType dtype, DType wanted, v1::Result& result) {
   v1::Tensor& tensor = *result.add_outputs();
   tensor.set_name(name);

@@ -4,8 +4,8 @@
 
 namespace vitower {
 
-// While it lives, operator new fails for `bytes` and more, on every thread of the process. Link failing_new.cc into
-// the program itself: it replaces operator new.
+// While it lives, operator new fails for `bytes` and more, on every thread of the process. For programs that
+// link vitower_failing_new, which replaces operator new.
 class FailingNew final {
  public:
   explicit FailingNew(size_t bytes);
