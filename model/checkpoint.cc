@@ -9,8 +9,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "model/bad_file.h"
 #include "model/config_json.h"
 #include "model/excerpt.h"
+#include "model/processor_json.h"
 #include "model/safetensors.h"
 #include "model/tower_tensors.h"
 
@@ -20,10 +22,6 @@ namespace {
 namespace fs = std::filesystem;
 
 const std::string kPrefixes[] = {"model.visual.", "visual.", "vision_tower."};
-
-absl::Status Bad(const fs::path& where, const std::string& what) {
-  return absl::FailedPreconditionError(absl::StrCat(where.string(), ": ", what));
-}
 
 bool Exists(const fs::path& path) {
   std::error_code error;  // a name that cannot be is not there
@@ -37,7 +35,7 @@ absl::StatusOr<std::vector<fs::path>> FilesEndingWith(const fs::path& folder, st
        entry.increment(error)) {
     if (entry->path().filename().string().ends_with(suffix)) files.push_back(entry->path());
   }
-  if (error) return Bad(folder, absl::StrCat("cannot list: ", error.message()));
+  if (error) return BadFile(folder, absl::StrCat("cannot list: ", error.message()));
   std::sort(files.begin(), files.end());
   return files;
 }
@@ -55,8 +53,8 @@ absl::Status CheckIndexNames(const fs::path& index, const std::string& single) {
   for (const auto& [name, file] : *weight_map) {
     if (file == single) return absl::OkStatus();
   }
-  return Bad(index, absl::StrCat("its weight_map does not name ", single,
-                                 ", which lies beside it: remove the one that is not the model's"));
+  return BadFile(index, absl::StrCat("its weight_map does not name ", single,
+                                     ", which lies beside it: remove the one that is not the model's"));
 }
 
 absl::StatusOr<Layout> FindLayout(const fs::path& folder) {
@@ -73,9 +71,9 @@ absl::StatusOr<Layout> FindLayout(const fs::path& folder) {
   const auto files = FilesEndingWith(folder, ".safetensors");
   if (!files.ok()) return files.status();
   if (indexes->empty() && files->size() == 1) return Layout{files->front(), {}};
-  return Bad(folder,
-             absl::StrCat("found ", files->size(), " *.safetensors and ", indexes->size(),
-                          " *.safetensors.index.json, expected model.safetensors, one other file or one index"));
+  return BadFile(folder,
+                 absl::StrCat("found ", files->size(), " *.safetensors and ", indexes->size(),
+                              " *.safetensors.index.json, expected model.safetensors, one other file or one index"));
 }
 
 absl::StatusOr<std::string> FindPrefix(const fs::path& where, const std::set<std::string, std::less<>>& names) {
@@ -86,10 +84,10 @@ absl::StatusOr<std::string> FindPrefix(const fs::path& where, const std::set<std
   }
   if (found.size() == 1) return found.front();
   if (found.empty()) {
-    return Bad(where, absl::StrCat("no tower: none of its ", names.size(), " tensors begins with \"",
-                                   absl::StrJoin(kPrefixes, "\", \""), "\""));
+    return BadFile(where, absl::StrCat("no tower: none of its ", names.size(), " tensors begins with \"",
+                                       absl::StrJoin(kPrefixes, "\", \""), "\""));
   }
-  return Bad(where, absl::StrCat("tensors under more than one prefix: ", absl::StrJoin(found, ", ")));
+  return BadFile(where, absl::StrCat("tensors under more than one prefix: ", absl::StrJoin(found, ", ")));
 }
 
 struct Found {
@@ -113,7 +111,7 @@ absl::Status Collect(const fs::path& path, Tensors& tensors) {
   for (const auto& [name, tensor] : file->tensors()) {
     if (!name.starts_with(tensors.prefix)) continue;
     const auto [place, fresh] = tensors.found.try_emplace(name.substr(tensors.prefix.size()));
-    if (!fresh) return Bad(path, absl::StrCat("tensor \"", Excerpt(name), "\" is also in ", place->second.file));
+    if (!fresh) return BadFile(path, absl::StrCat("tensor \"", Excerpt(name), "\" is also in ", place->second.file));
     place->second = {path.filename().string(), tensor, file->Hold(tensor)};
   }
   return absl::OkStatus();
@@ -144,8 +142,8 @@ absl::StatusOr<Tensors> ReadShards(const fs::path& index) {
     if (!name.starts_with(tensors.prefix) || !files.insert(file).second) continue;
     const fs::path shard = index.parent_path() / file;
     if (!Exists(shard)) {
-      return Bad(index,
-                 absl::StrCat("the shard ", Excerpt(file), " is missing (it should hold \"", Excerpt(name), "\")"));
+      return BadFile(index,
+                     absl::StrCat("the shard ", Excerpt(file), " is missing (it should hold \"", Excerpt(name), "\")"));
     }
     if (absl::Status status = Collect(shard, tensors); !status.ok()) return status;
   }
@@ -153,9 +151,10 @@ absl::StatusOr<Tensors> ReadShards(const fs::path& index) {
     if (!name.starts_with(tensors.prefix)) continue;
     const auto found = tensors.found.find(name.substr(tensors.prefix.size()));
     if (found == tensors.found.end())
-      return Bad(index.parent_path() / file, absl::StrCat("no tensor \"", Excerpt(name), "\""));
+      return BadFile(index.parent_path() / file, absl::StrCat("no tensor \"", Excerpt(name), "\""));
     if (found->second.file != file) {
-      return Bad(index, absl::StrCat("\"", Excerpt(name), "\" should be in ", file, ", it is in ", found->second.file));
+      return BadFile(index,
+                     absl::StrCat("\"", Excerpt(name), "\" should be in ", file, ", it is in ", found->second.file));
     }
   }
   return tensors;
@@ -194,7 +193,7 @@ absl::Status CheckNoneUnexpected(const fs::path& folder, const Tensors& tensors,
     if (expected.contains(name)) continue;
     const std::string why = WhyUnexpected(name, tower);
     if (!why.empty())
-      return Bad(folder / found.file, absl::StrCat("tensor \"", tensors.prefix, Excerpt(name), "\": ", why));
+      return BadFile(folder / found.file, absl::StrCat("tensor \"", tensors.prefix, Excerpt(name), "\": ", why));
   }
   return absl::OkStatus();
 }
@@ -207,12 +206,12 @@ absl::StatusOr<std::vector<TowerTensor>> CheckAndOrder(const fs::path& folder, T
   for (const TensorSpec& spec : specs) {
     const auto found = tensors.found.find(spec.name);
     if (found == tensors.found.end()) {
-      return Bad(folder, absl::StrCat("tensor \"", tensors.prefix, spec.name, "\" is missing, expected ",
-                                      ExpectedShape(spec, tower)));
+      return BadFile(folder, absl::StrCat("tensor \"", tensors.prefix, spec.name, "\" is missing, expected ",
+                                          ExpectedShape(spec, tower)));
     }
     const SafetensorsTensor& tensor = found->second.tensor;
     const auto bad = [&](const std::string& what) {
-      return Bad(folder / found->second.file, absl::StrCat("tensor \"", tensors.prefix, spec.name, "\" ", what));
+      return BadFile(folder / found->second.file, absl::StrCat("tensor \"", tensors.prefix, spec.name, "\" ", what));
     };
     if (!IsFloat(tensor.dtype)) {
       return bad(absl::StrCat("is ", Excerpt(tensor.dtype), ", expected BF16, F16 or F32 (quantised?)"));
@@ -242,6 +241,8 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(const fs::path& folder) {
   if (!config.ok()) return config.status();
   const auto processor = ReadImageProcessor(folder, config->tower);
   if (!processor.ok()) return processor.status();
+  const auto video_processor = ReadVideoProcessor(folder, config->tower, *processor);
+  if (!video_processor.ok()) return video_processor.status();
   const auto layout = FindLayout(folder);
   if (!layout.ok()) return layout.status();
   auto tensors = layout->single.empty() ? ReadShards(layout->index) : ReadSingle(layout->single);
@@ -254,6 +255,7 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(const fs::path& folder) {
   checkpoint.files = std::move(tensors->files);
   checkpoint.source.tower = config->tower;
   checkpoint.source.image_processor = *processor;
+  checkpoint.source.video_processor = *video_processor;
   checkpoint.source.dtype = config->dtype.value_or(StoredDType(*ordered));
   checkpoint.source.tensors = *std::move(ordered);
   return checkpoint;

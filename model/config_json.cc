@@ -1,8 +1,5 @@
 #include "model/config_json.h"
 
-#include <cmath>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -10,7 +7,9 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "model/bad_file.h"
 #include "model/excerpt.h"
+#include "model/json_file.h"
 #include "model/json_section.h"
 #include "model/shape_check.h"
 
@@ -19,32 +18,6 @@ namespace {
 
 using nlohmann::json;
 namespace fs = std::filesystem;
-
-constexpr size_t kMaxJsonBytes = 64 << 20;
-
-// A link to nowhere is there, so that reading it can say what is wrong.
-bool IsThere(const fs::path& path) {
-  std::error_code error;
-  return fs::exists(fs::symlink_status(path, error));
-}
-
-absl::StatusOr<json> ReadJson(const fs::path& path) {
-  std::error_code error;
-  const auto size = fs::file_size(path, error);
-  if (error) return absl::FailedPreconditionError(absl::StrCat(path.string(), ": cannot read: ", error.message()));
-  if (size > kMaxJsonBytes) {
-    return absl::FailedPreconditionError(absl::StrCat(path.string(), ": ", size, " bytes, at most ", kMaxJsonBytes));
-  }
-  std::ifstream file(path, std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
-  try {
-    json value = json::parse(text);
-    if (value.is_object()) return value;
-    return absl::FailedPreconditionError(absl::StrCat(path.string(), ": not a JSON object"));
-  } catch (const json::exception& e) {
-    return absl::FailedPreconditionError(absl::StrCat(path.string(), ": not valid JSON: ", Excerpt(e.what())));
-  }
-}
 
 std::optional<DType> ReadDType(JsonSection& section) {
   static constexpr std::pair<std::string_view, DType> kNames[] = {
@@ -104,41 +77,15 @@ TowerConfig ReadTower(JsonSection& vision) {
   return tower;
 }
 
-// size {shortest_edge, longest_edge} are areas; min_pixels and max_pixels beside it win, as in the reference.
-void ReadLimits(JsonSection& processor, ImageProcessorConfig& config) {
-  if (const json* size = processor.Find("size"); size != nullptr && size->is_object()) {
-    JsonSection edges = processor.Inner("size");
-    edges.Integer("shortest_edge", config.min_pixels);
-    edges.Integer("longest_edge", config.max_pixels);
-    processor.Adopt(edges);
-  }
-  processor.Integer("min_pixels", config.min_pixels);
-  processor.Integer("max_pixels", config.max_pixels);
-  if (config.min_pixels < 1 || config.max_pixels < config.min_pixels) {
-    processor.Fail(
-        "size", absl::StrCat("shortest_edge and longest_edge (or min_pixels and max_pixels) give ", config.min_pixels,
-                             " to ", config.max_pixels, " pixels, expected two positive areas in ascending order"));
-  }
-}
-
-// Checks `processor` against what preprocess/ and the upload stage do.
-void CheckSteps(JsonSection& processor) {
-  for (const char* step : {"do_resize", "do_rescale", "do_normalize"}) processor.ExpectIfPresent(step, true);
-  processor.ExpectIfPresent("resample", 3);
-  double factor = 1.0 / 255;
-  processor.Number("rescale_factor", factor);
-  if (std::abs(factor * 255 - 1) > 1e-9) processor.FailValue("rescale_factor", "1/255");
-}
-
 }  // namespace
 
 absl::StatusOr<ModelConfig> ReadModelConfig(const fs::path& folder) {
   const fs::path path = folder / "config.json";
-  const auto root = ReadJson(path);
+  const auto root = ReadJsonFile(path);
   if (!root.ok()) return root.status();
   const auto vision = root->find("vision_config");
   if (vision == root->end() || !vision->is_object()) {
-    return absl::FailedPreconditionError(absl::StrCat(path.string(), ": vision_config: missing"));
+    return BadFile(path, "vision_config: missing");
   }
   JsonSection whole(absl::StrCat(path.string(), ": "), *root);
   CheckModelType(whole);
@@ -158,50 +105,20 @@ absl::StatusOr<ModelConfig> ReadModelConfig(const fs::path& folder) {
   return config;
 }
 
-absl::StatusOr<ImageProcessorConfig> ReadImageProcessor(const fs::path& folder, const TowerConfig& tower) {
-  const bool own_file = IsThere(folder / "preprocessor_config.json");
-  const fs::path path = folder / (own_file ? "preprocessor_config.json" : "processor_config.json");
-  if (!own_file && !IsThere(path)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(folder.string(), ": neither preprocessor_config.json nor processor_config.json"));
-  }
-  const auto root = ReadJson(path);
-  if (!root.ok()) return root.status();
-  const json* object = &*root;
-  if (!own_file) {
-    const auto nested = root->find("image_processor");
-    if (nested == root->end() || !nested->is_object()) {
-      return absl::FailedPreconditionError(absl::StrCat(path.string(), ": image_processor: missing"));
-    }
-    object = &*nested;
-  }
-  JsonSection section(absl::StrCat(path.string(), own_file ? ": " : ": image_processor."), *object);
-  ImageProcessorConfig config;
-  section.RequireEqual("patch_size", tower.patch_size, "patch_size");
-  section.RequireEqual("temporal_patch_size", tower.temporal_patch_size, "temporal_patch_size");
-  section.RequireEqual("merge_size", tower.spatial_merge_size, "spatial_merge_size");
-  section.RequireTriple("image_mean", -10, 10, config.image_mean);
-  section.RequireTriple("image_std", 1e-3, 1e3, config.image_std);
-  if (section.status().ok()) ReadLimits(section, config);
-  if (section.status().ok()) CheckSteps(section);
-  if (!section.status().ok()) return section.status();
-  return config;
-}
-
 absl::StatusOr<std::map<std::string, std::string>> ReadWeightMap(const fs::path& index) {
-  const auto root = ReadJson(index);
+  const auto root = ReadJsonFile(index, "weight_map");
   if (!root.ok()) return root.status();
   const auto entries = root->find("weight_map");
   if (entries == root->end() || !entries->is_object()) {
-    return absl::FailedPreconditionError(absl::StrCat(index.string(), ": weight_map: missing"));
+    return BadFile(index, "weight_map: missing");
   }
   std::map<std::string, std::string> files;
   for (const auto& [tensor, value] : entries->items()) {
     const std::string file = value.is_string() ? value.get<std::string>() : "";
     if (file.empty() || file == "." || file == ".." || file.find('/') != std::string::npos ||
         file.find('\0') != std::string::npos) {
-      return absl::FailedPreconditionError(absl::StrCat(index.string(), ": weight_map.", Excerpt(tensor), ": \"",
-                                                        Excerpt(file), "\" is not the name of a file in the folder"));
+      return BadFile(index, absl::StrCat("weight_map.", Excerpt(tensor), ": \"", Excerpt(file),
+                                         "\" is not the name of a file in the folder"));
     }
     files[tensor] = file;
   }

@@ -10,7 +10,8 @@
 
 namespace vitower {
 
-// What a checkpoint folder's JSON files say. Every error names file and key, what it holds and what was expected.
+// What a checkpoint folder's JSON files say of the tower and where its tensors are. Every error names file and key,
+// what it holds and what was expected.
 
 struct ModelConfig {
   TowerConfig tower;
@@ -20,11 +21,8 @@ struct ModelConfig {
 // config.json: vision_config, checked by CheckTowerConfig.
 absl::StatusOr<ModelConfig> ReadModelConfig(const std::filesystem::path& folder);
 
-// preprocessor_config.json, or image_processor inside processor_config.json where the first is absent. Limits and
-// normalisation; refuses settings that the tower's own preprocessing would contradict.
-absl::StatusOr<ImageProcessorConfig> ReadImageProcessor(const std::filesystem::path& folder, const TowerConfig& tower);
-
-// *.safetensors.index.json: tensor name -> file name. Refuses file names that are not plain names in the folder.
+// *.safetensors.index.json: tensor name -> file name. Refuses file names that are not plain names in the folder,
+// and a tensor that is named twice.
 absl::StatusOr<std::map<std::string, std::string>> ReadWeightMap(const std::filesystem::path& index);
 
 }  // namespace vitower

@@ -4,8 +4,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -48,16 +50,42 @@ struct ImageProcessorConfig {
   float image_std[3] = {0.5F, 0.5F, 0.5F};
 };
 
+// The video processor's limits and sampling, from video_preprocessor_config.json. Its mean and deviation are the image
+// processor's: a checkpoint where they differ is refused.
+struct VideoProcessorConfig {
+  int64_t min_pixels = 0;  // volumes of the resized clip: frames * height * width
+  int64_t max_pixels = 0;
+  double fps = 2;  // frames taken a second of clip; the last three are the reference's own where the file has none
+  int64_t min_frames = 4;
+  int64_t max_frames = 768;
+};
+
 // What an encoder is. Constant for its life.
 struct EncoderInfo {
   std::string name;         // "random:2b", or the checkpoint folder's own name
-  std::string fingerprint;  // SHA-256 in hex over configuration, processor, dtype and weights
+  std::string fingerprint;  // SHA-256 in hex over configuration, processors, dtype and weights
   std::string device;       // "cpu"
   DType dtype = DType::kBf16;
   int64_t weight_bytes = 0;  // as held in memory
   TowerConfig tower;
   ImageProcessorConfig image_processor;
+  std::optional<VideoProcessorConfig> video_processor;  // unset where the checkpoint has none: clips are refused
 };
+
+// Patches that the client made itself, as the reference processor hands them out (pixel_values and
+// pixel_values_videos): normalised, in merge-block row order.
+struct PatchRows {
+  OwnedBytes values;  // [grid.patches(), patch_dim], little-endian
+  DType dtype = DType::kFp32;
+  GridThw grid;
+};
+
+// One item of a forward pass, borrowed.
+using TowerInput = std::variant<const Frames*, const PatchRows*>;
+
+inline const GridThw& GridOf(const TowerInput& input) {
+  return std::visit([](const auto* item) -> const GridThw& { return item->grid; }, input);
+}
 
 // Which outputs a forward pass computes. What is not wanted costs nothing.
 struct OutputSet {
@@ -93,7 +121,7 @@ struct EncodedBatch {
 // Turns frames into embeddings: the interface that the server knows. The tower implements it; so does a puppet in
 // tests. Items of any sizes are packed without padding; an item's rows do not depend on its neighbours beyond
 // floating-point noise. Not thread-safe: one worker calls Forward at a time. Forward blocks for the whole pass.
-// Fails with INVALID_ARGUMENT for frames that do not fit the tower and INTERNAL for faults of the device.
+// Fails with INVALID_ARGUMENT for items that do not fit the tower and INTERNAL for faults of the device.
 class Encoder {
  public:
   virtual ~Encoder() = default;
@@ -101,7 +129,7 @@ class Encoder {
   virtual const EncoderInfo& info() const = 0;
 
   // `items` are borrowed for the call. REQUIRES: wanted.deepstack.size() == deepstack_visual_indexes.size().
-  virtual absl::StatusOr<EncodedBatch> Forward(absl::Span<const Frames* const> items, const OutputSet& wanted) = 0;
+  virtual absl::StatusOr<EncodedBatch> Forward(absl::Span<const TowerInput> items, const OutputSet& wanted) = 0;
 };
 
 }  // namespace vitower

@@ -36,6 +36,12 @@ std::string Describe(const ImageProcessorConfig& processor) {
   return text + "\n";
 }
 
+std::string Describe(const VideoProcessorConfig& processor) {
+  return absl::StrCat("video processor ", processor.min_pixels, " ", processor.max_pixels, " ",
+                      absl::Hex(std::bit_cast<uint64_t>(processor.fps)), " ", processor.min_frames, " ",
+                      processor.max_frames, "\n");
+}
+
 std::string Describe(const TowerTensor& tensor) {
   return absl::StrCat(tensor.name, " ", tensor.dtype, " [", absl::StrJoin(tensor.shape, " "), "] ",
                       Sha256(tensor.bytes), "\n");
@@ -46,7 +52,8 @@ std::string Describe(const TowerTensor& tensor) {
 std::string Fingerprint(const TowerSource& source, DType compute_dtype, int threads) {
   std::vector<std::string> lines(source.tensors.size());
   ParallelFor(threads, static_cast<int64_t>(lines.size()), [&](int64_t i) { lines[i] = Describe(source.tensors[i]); });
-  const std::string text = absl::StrCat(Describe(source.tower), Describe(source.image_processor), "computes ",
+  const std::string text = absl::StrCat(Describe(source.tower), Describe(source.image_processor),
+                                        source.video_processor ? Describe(*source.video_processor) : "", "computes ",
                                         std::string(Name(compute_dtype)), "\n", absl::StrJoin(lines, ""));
   return Sha256(absl::MakeConstSpan(reinterpret_cast<const std::byte*>(text.data()), text.size()));
 }

@@ -22,6 +22,8 @@ AxisTaps TapsAt(int64_t index, int64_t size, int64_t side) {
   return {std::min(low, side - 1), std::min(low + 1, side - 1), source - floor};
 }
 
+}  // namespace
+
 // Rounded to float32 where the reference rounds: its table of frequencies, and their product with the position.
 std::vector<float> InverseFrequencies(int64_t head_dim) {
   std::vector<float> frequencies;
@@ -31,8 +33,6 @@ std::vector<float> InverseFrequencies(int64_t head_dim) {
   }
   return frequencies;
 }
-
-}  // namespace
 
 std::vector<PatchPlace> MergeBlockOrder(int64_t grid_h, int64_t grid_w, int64_t merge) {
   std::vector<PatchPlace> places;

@@ -22,6 +22,9 @@ struct PositionTaps {
 // `side`: of the square table. REQUIRES: grids > 0.
 std::vector<PositionTaps> MakePositionTaps(int64_t grid_h, int64_t grid_w, int64_t side, int64_t merge);
 
+// The head_dim / 4 frequencies of one axis, each rounded to float32 as the reference rounds them.
+std::vector<float> InverseFrequencies(int64_t head_dim);
+
 // [h * w, head_dim] fp32: the cosines of the head_dim / 2 angles of each patch, then their sines. The first half of the
 // angles turns with the row, the second with the column. REQUIRES: head_dim % 4 == 0.
 std::vector<float> MakeRotaryTable(int64_t grid_h, int64_t grid_w, int64_t head_dim, int64_t merge);

@@ -31,6 +31,11 @@ const json* JsonSection::Find(const char* key) const {
   return found == object_.end() || found->is_null() ? nullptr : &*found;
 }
 
+bool JsonSection::IsNull(const char* key) const {
+  const auto found = object_.find(key);
+  return found != object_.end() && found->is_null();
+}
+
 JsonSection JsonSection::Inner(const char* key) const { return {absl::StrCat(prefix_, key, "."), *Find(key)}; }
 
 void JsonSection::Adopt(const JsonSection& other) { status_.Update(other.status_); }

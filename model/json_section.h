@@ -18,6 +18,7 @@ class JsonSection final {
 
   const absl::Status& status() const { return status_; }
   const nlohmann::json* Find(const char* key) const;  // nullptr also for null
+  bool IsNull(const char* key) const;                 // written, as null
   JsonSection Inner(const char* key) const;           // REQUIRES: an object is there
   void Adopt(const JsonSection& other);               // its error, unless there is one here
 

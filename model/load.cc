@@ -1,12 +1,14 @@
 #include "model/load.h"
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "model/checkpoint.h"
-#include "model/cpu_count.h"
+#include "model/cuda/cuda_tower.h"
 #include "model/dtype_choice.h"
 #include "model/fingerprint.h"
 #include "model/guard.h"
@@ -17,12 +19,10 @@
 namespace vitower {
 namespace {
 
-constexpr std::string_view kRandom = "random:";
-
 absl::StatusOr<TowerSource> OpenSource(const std::string& model, int threads) {
-  if (model.starts_with(kRandom)) {
+  if (const auto shape = RandomShape(model)) {
     CheckpointRecipe recipe;
-    recipe.shape = model.substr(kRandom.size());
+    recipe.shape = *shape;
     return RandomTower(recipe, threads);
   }
   auto checkpoint = OpenCheckpoint(model);
@@ -31,26 +31,36 @@ absl::StatusOr<TowerSource> OpenSource(const std::string& model, int threads) {
 }
 
 std::string ModelName(const std::string& model) {
-  if (model.starts_with(kRandom)) return model;
+  if (RandomShape(model)) return model;
   std::filesystem::path folder = std::filesystem::absolute(model).lexically_normal();
   if (!folder.has_filename()) folder = folder.parent_path();
   return folder.filename().string();
+}
+
+// The index in "cuda:N".
+std::optional<int> GpuIndex(const std::string& device) {
+  constexpr std::string_view kPrefix = "cuda:";
+  int index = 0;
+  if (!device.starts_with(kPrefix) || !absl::SimpleAtoi(device.substr(kPrefix.size()), &index)) return std::nullopt;
+  return index;
 }
 
 absl::StatusOr<std::unique_ptr<Encoder>> Load(const LoadOptions& options) {
   const auto log = [&](const std::string& message) {
     if (options.log) options.log(message);
   };
-  if (options.device != "cpu") {
-    return absl::InvalidArgumentError(absl::StrCat("device is \"", options.device, "\", expected \"cpu\""));
+  const auto gpu = GpuIndex(options.device);
+  if (!gpu && options.device != "cpu") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("device is \"", options.device, "\", expected \"cpu\" or \"cuda:N\""));
   }
-  if (options.threads < 0) {
-    return absl::InvalidArgumentError(absl::StrCat("threads is ", options.threads, ", expected 0 or more"));
+  if (options.threads < 1) {
+    return absl::InvalidArgumentError(absl::StrCat("threads is ", options.threads, ", expected 1 or more"));
   }
-  const int threads = options.threads > 0 ? options.threads : UsableCores();
-  auto source = OpenSource(options.model, threads);
+  auto source = OpenSource(options.model, options.threads);
   if (!source.ok()) return source.status();
-  const auto dtype = ChooseCpuDType(options.dtype, source->dtype);
+  const absl::StatusOr<DType> dtype =
+      gpu ? absl::StatusOr<DType>(options.dtype.value_or(source->dtype)) : ChooseCpuDType(options.dtype, source->dtype);
   if (!dtype.ok()) return dtype.status();
   log(absl::StrCat(options.model, ": ", source->tensors.size(), " tensors, checked"));
 
@@ -60,10 +70,14 @@ absl::StatusOr<std::unique_ptr<Encoder>> Load(const LoadOptions& options) {
   info.dtype = *dtype;
   info.tower = source->tower;
   info.image_processor = source->image_processor;
-  info.fingerprint = Fingerprint(*source, *dtype, threads);
+  info.video_processor = source->video_processor;
+  info.fingerprint = Fingerprint(*source, *dtype, options.threads);
   log(absl::StrCat("fingerprint ", info.fingerprint));
-  auto encoder = MakeCpuTower(*std::move(source), std::move(info), {*dtype, threads, options.observer});
-  if (encoder.ok()) log(absl::StrCat("ready in ", std::string(Name(*dtype)), " on ", threads, " threads"));
+  if (gpu)
+    return MakeCudaTower(*std::move(source), std::move(info),
+                         {*gpu, options.batch_rules, options.observer, options.log});
+  auto encoder = MakeCpuTower(*std::move(source), std::move(info), {*dtype, options.threads, options.observer});
+  if (encoder.ok()) log(absl::StrCat("ready in ", std::string(Name(*dtype)), " on ", options.threads, " threads"));
   return encoder;
 }
 

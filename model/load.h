@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "model/cuda/batch_rules.h"
 #include "model/encoder.h"
 
 namespace vitower {
@@ -22,10 +23,11 @@ struct LoadOptions {
   // A checkpoint folder as downloaded from the hub (config.json, preprocessor_config.json or processor_config.json,
   // safetensors), or "random:SHAPE" for random weights of a named shape (see make_checkpoint.h), which needs no file.
   std::string model;
-  std::string device = "cpu";
+  std::string device = "cpu";  // or "cuda:N": the GPU of that index
   std::optional<DType> dtype;  // unset: the checkpoint's own. fp16 is refused on a CPU.
-  int threads = 0;             // of the device's compute pool; 0: one for each core this process may use
+  int threads = 1;             // of the device's compute pool, above 0: best one for each core the process may use
   std::function<void(std::string_view message)> log;  // progress of loading; may be empty
+  BatchRules batch_rules;                             // of "cuda:N"
   StageObserver observer;  // for tests and debugging: makes every pass slower; empty in service
 };
 

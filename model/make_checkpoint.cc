@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "model/cpu_count.h"
+#include "model/bad_file.h"
 #include "model/guard.h"
 #include "model/parallel.h"
 #include "model/random_weights.h"
@@ -100,10 +100,11 @@ absl::Status WriteJson(const fs::path& path, const ordered_json& value) {
 }
 
 absl::Status WriteConfigs(const fs::path& folder, const TowerConfig& tower, DType dtype) {
-  const ImageProcessorConfig hub = HubImageProcessor();
-  ordered_json image = ProcessorJson(hub.min_pixels, hub.max_pixels, tower);
+  const ImageProcessorConfig hub_image = HubImageProcessor();
+  const VideoProcessorConfig hub_video = HubVideoProcessor();
+  ordered_json image = ProcessorJson(hub_image.min_pixels, hub_image.max_pixels, tower);
   image["image_processor_type"] = "Qwen2VLImageProcessorFast";
-  ordered_json video = ProcessorJson(4096, 25165824, tower);
+  ordered_json video = ProcessorJson(hub_video.min_pixels, hub_video.max_pixels, tower);
   video["video_processor_type"] = "Qwen3VLVideoProcessor";
   const std::pair<const char*, ordered_json> files[] = {{"preprocessor_config.json", std::move(image)},
                                                         {"video_preprocessor_config.json", std::move(video)},
@@ -114,11 +115,7 @@ absl::Status WriteConfigs(const fs::path& folder, const TowerConfig& tower, DTyp
   return absl::OkStatus();
 }
 
-int64_t Bytes(const TensorSpec& spec, DType dtype) {
-  int64_t bytes = ByteSize(dtype);
-  for (const int64_t side : spec.shape) bytes *= side;
-  return bytes;
-}
+int64_t Bytes(const TensorSpec& spec, DType dtype) { return spec.element_count() * ByteSize(dtype); }
 
 // Cuts the tensors, in their order, into files of about equal bytes.
 std::vector<std::vector<TensorSpec>> CutIntoShards(const std::vector<TensorSpec>& specs,
@@ -150,7 +147,7 @@ absl::Status WriteShard(const fs::path& path, const std::vector<TensorSpec>& spe
   }
   auto writer = SafetensorsWriter::Create(path, entries, {{"format", "pt"}});
   if (!writer.ok()) return writer.status();
-  const int threads = UsableCores();
+  const int threads = std::max(recipe.threads, 1);
   for (size_t begin = 0; begin < specs.size(); begin += threads) {
     const auto count = std::min<size_t>(threads, specs.size() - begin);
     std::vector<TowerTensor> drawn(count);
@@ -189,7 +186,7 @@ absl::Status CheckRecipe(const CheckpointRecipe& recipe, const std::vector<Tenso
 absl::Status PrepareFolder(const fs::path& folder) {
   std::error_code error;
   fs::create_directories(folder, error);
-  if (error) return absl::FailedPreconditionError(absl::StrCat(folder.string(), ": cannot create: ", error.message()));
+  if (error) return BadFile(folder, absl::StrCat("cannot create: ", error.message()));
   if (fs::exists(folder / "config.json", error)) {
     return absl::AlreadyExistsError(absl::StrCat(folder.string(), " already holds a config.json"));
   }

@@ -23,11 +23,13 @@ struct CheckpointRecipe {
   bool outliers = false;                 // massive activations like those of trained towers
   int shards = 1;                        // safetensors files; more than one adds the index
   std::string prefix = "model.visual.";  // of every tensor name
+  int threads = 1;                       // that draw the weights; no difference to the bytes
 };
 
-// Writes random weights in the hub's layout (config.json, preprocessor_config.json with the hub's limits, safetensors),
-// drawn so that every part of the tower matters: norm weights 1 + 0.1 N, biases 0.1 N, position rows 0.5 N, linears
-// N / sqrt(fan_in), q and k rows times 1.4. Creates `folder`; refuses one that already holds a config.json.
+// Writes random weights in the hub's layout (config.json, preprocessor_config.json and
+// video_preprocessor_config.json with the hub's limits, safetensors), drawn so that every part of the tower matters:
+// norm weights 1 + 0.1 N, biases 0.1 N, position rows 0.5 N, linears N / sqrt(fan_in), q and k rows times 1.4. Creates
+// `folder`; refuses one that already holds a config.json.
 absl::Status WriteRandomCheckpoint(const std::filesystem::path& folder, const CheckpointRecipe& recipe);
 
 }  // namespace vitower

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "model/bad_file.h"
 
 namespace vitower {
 namespace {
@@ -27,7 +28,7 @@ absl::StatusOr<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::fi
   struct stat info {};
   if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
     close(fd);
-    return absl::FailedPreconditionError(absl::StrCat(path.string(), ": not a regular file"));
+    return BadFile(path, "not a regular file");
   }
   const size_t size = static_cast<size_t>(info.st_size);
   void* data = size == 0 ? nullptr : mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);

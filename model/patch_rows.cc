@@ -11,7 +11,23 @@ namespace {
 
 constexpr int64_t kMaxGridSide = 1 << 16;  // keeps every product of sides below 2^63
 
-absl::Status Bad(const std::string& what) { return absl::InvalidArgumentError(absl::StrCat("frames: ", what)); }
+absl::Status Bad(const char* item, const std::string& what) {
+  return absl::InvalidArgumentError(absl::StrCat(item, ": ", what));
+}
+
+std::string Shown(const GridThw& grid) { return absl::StrCat("(", grid.t, ", ", grid.h, ", ", grid.w, ")"); }
+
+absl::Status CheckGrid(const char* item, const GridThw& grid, int64_t merge) {
+  for (const int64_t side : {grid.t, grid.h, grid.w}) {
+    if (side < 1 || side > kMaxGridSide) {
+      return Bad(item, absl::StrCat("grid ", Shown(grid), " has a side of ", side, ", expected 1 to ", kMaxGridSide));
+    }
+  }
+  if (grid.h % merge != 0 || grid.w % merge != 0) {
+    return Bad(item, absl::StrCat("grid ", Shown(grid), ": rows and columns must be multiples of ", merge));
+  }
+  return absl::OkStatus();
+}
 
 template <typename T>
 PixelTable<T> MakeTable(const ImageProcessorConfig& processor) {
@@ -63,19 +79,19 @@ void Fill(const Frames& frames, const TowerConfig& tower, const PixelTable<T>& t
   const int64_t area = size * size;
   const int64_t times = tower.temporal_patch_size;
   const int64_t row_bytes = frames.width * 3;
-  const bool still = frames.frame_count == 1;
+  const uint8_t* pixels = frames.rgb.data();
   for (int64_t patch = begin; patch < end; ++patch, rows += tower.patch_dim()) {
     const Place place = PlaceOf(patch, frames.grid, tower.spatial_merge_size);
-    for (int64_t time = 0; time < (still ? 1 : times); ++time) {
-      const int64_t frame = place.slice * times + time;
-      const uint8_t* corner =
-          frames.rgb.data() + (frame * frames.height + place.row * size) * row_bytes + place.col * size * 3;
-      FillPlanes(corner, row_bytes, size, table, rows + time * area, times * area);
+    const int64_t first = place.slice * times;
+    const int64_t own = std::min(times, frames.frame_count - first);  // fewer in an odd clip's last slice
+    for (int64_t time = 0; time < own; ++time) {
+      const int64_t line = (first + time) * frames.height + place.row * size;
+      FillPlanes(pixels + line * row_bytes + place.col * size * 3, row_bytes, size, table, rows + time * area,
+                 times * area);
     }
-    if (!still) continue;
     for (int64_t channel = 0; channel < 3; ++channel) {
       T* plane = rows + channel * times * area;
-      for (int64_t time = 1; time < times; ++time) std::copy_n(plane, area, plane + time * area);
+      for (int64_t time = own; time < times; ++time) std::copy_n(plane + (own - 1) * area, area, plane + time * area);
     }
   }
 }
@@ -85,34 +101,36 @@ void Fill(const Frames& frames, const TowerConfig& tower, const PixelTable<T>& t
 PixelTable<float> MakePixelTable(const ImageProcessorConfig& processor, float) { return MakeTable<float>(processor); }
 PixelTable<Bf16> MakePixelTable(const ImageProcessorConfig& processor, Bf16) { return MakeTable<Bf16>(processor); }
 
-absl::Status CheckFrames(const Frames& frames, const TowerConfig& tower) {
+absl::Status CheckItem(const Frames& frames, const TowerConfig& tower) {
   const GridThw& grid = frames.grid;
-  const std::string shape = absl::StrCat("(", grid.t, ", ", grid.h, ", ", grid.w, ")");
-  for (const int64_t side : {grid.t, grid.h, grid.w}) {
-    if (side < 1 || side > kMaxGridSide) {
-      return Bad(absl::StrCat("grid ", shape, " has a side of ", side, ", expected 1 to ", kMaxGridSide));
-    }
-  }
-  const int64_t merge = tower.spatial_merge_size;
-  if (grid.h % merge != 0 || grid.w % merge != 0) {
-    return Bad(absl::StrCat("grid ", shape, ": rows and columns must be multiples of ", merge));
-  }
+  if (absl::Status status = CheckGrid("frames", grid, tower.spatial_merge_size); !status.ok()) return status;
   const int64_t size = tower.patch_size;
   if (frames.height != grid.h * size || frames.width != grid.w * size) {
-    return Bad(absl::StrCat(frames.height, " x ", frames.width, " pixels, grid ", shape, " takes ", grid.h * size,
-                            " x ", grid.w * size));
+    return Bad("frames", absl::StrCat(frames.height, " x ", frames.width, " pixels, grid ", Shown(grid), " takes ",
+                                      grid.h * size, " x ", grid.w * size));
   }
-  const int64_t expected_frames = grid.t * tower.temporal_patch_size;
-  if (frames.frame_count != expected_frames && !(frames.frame_count == 1 && grid.t == 1)) {
-    return Bad(absl::StrCat("frame_count ", frames.frame_count, ", grid ", shape, " takes ", expected_frames,
-                            " (or 1 for a still)"));
+  const int64_t most = grid.t * tower.temporal_patch_size;
+  const int64_t least = most - tower.temporal_patch_size + 1;
+  if (frames.frame_count < least || frames.frame_count > most) {
+    return Bad("frames", absl::StrCat("frame_count ", frames.frame_count, ", grid ", Shown(grid), " takes ", least,
+                                      " to ", most));
   }
   const int64_t bytes = frames.frame_count * frames.height * frames.width * 3;
   if (static_cast<int64_t>(frames.rgb.size()) != bytes) {
-    return Bad(absl::StrCat("rgb has ", frames.rgb.size(), " bytes, ", frames.frame_count, " x ", frames.height, " x ",
-                            frames.width, " x 3 takes ", bytes));
+    return Bad("frames", absl::StrCat("rgb has ", frames.rgb.size(), " bytes, ", frames.frame_count, " x ",
+                                      frames.height, " x ", frames.width, " x 3 takes ", bytes));
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckItem(const PatchRows& patches, const TowerConfig& tower) {
+  const GridThw& grid = patches.grid;
+  if (absl::Status status = CheckGrid("patches", grid, tower.spatial_merge_size); !status.ok()) return status;
+  const int64_t bytes = grid.patches() * tower.patch_dim() * ByteSize(patches.dtype);
+  if (static_cast<int64_t>(patches.values.size()) == bytes) return absl::OkStatus();
+  return Bad("patches",
+             absl::StrCat("values has ", patches.values.size(), " bytes, grid ", Shown(grid), " of ", tower.patch_dim(),
+                          " ", std::string(Name(patches.dtype)), " a patch takes ", bytes));
 }
 
 void FillPatchRows(const Frames& frames, const TowerConfig& tower, const PixelTable<float>& table, int64_t begin,

@@ -19,11 +19,13 @@ struct PixelTable {
 PixelTable<float> MakePixelTable(const ImageProcessorConfig& processor, float /*element type*/);
 PixelTable<Bf16> MakePixelTable(const ImageProcessorConfig& processor, Bf16 /*element type*/);
 
-// INVALID_ARGUMENT, with field, value and expectation, for frames that the tower cannot take.
-absl::Status CheckFrames(const Frames& frames, const TowerConfig& tower);
+// INVALID_ARGUMENT, with field, value and expectation, for an item that the tower cannot take. Values are not looked
+// at.
+absl::Status CheckItem(const Frames& frames, const TowerConfig& tower);
+absl::Status CheckItem(const PatchRows& patches, const TowerConfig& tower);
 
 // Writes rows [begin, end) of the frames' patches to `rows`, patch_dim wide each: merge-block order, slices outermost,
-// (channel, time, y, x) inside a row; a still's two halves in time are equal. REQUIRES: CheckFrames is OK.
+// (channel, time, y, x) inside a row; the last frame is repeated to fill its slice. REQUIRES: CheckItem is OK.
 void FillPatchRows(const Frames& frames, const TowerConfig& tower, const PixelTable<float>& table, int64_t begin,
                    int64_t end, float* rows);
 void FillPatchRows(const Frames& frames, const TowerConfig& tower, const PixelTable<Bf16>& table, int64_t begin,

@@ -153,16 +153,10 @@ class Outliers final {
   const TowerConfig& tower_;
 };
 
-int64_t ElementCount(const std::vector<int64_t>& shape) {
-  int64_t count = 1;
-  for (const int64_t side : shape) count *= side;
-  return count;
-}
-
 }  // namespace
 
 TowerTensor RandomWeights::Draw(const TensorSpec& spec) const {
-  const int64_t count = ElementCount(spec.shape);
+  const int64_t count = spec.element_count();
   const int64_t bytes = count * ByteSize(dtype_);
   const std::shared_ptr<std::byte[]> memory(new std::byte[bytes]);
   const auto draw = [&](auto* values) {
@@ -186,16 +180,30 @@ absl::StatusOr<TowerSource> RandomTower(const CheckpointRecipe& recipe, int thre
   if (!tower.ok()) return tower.status();
   const std::vector<TensorSpec> specs = TowerTensors(*tower);
   const RandomWeights weights(*tower, recipe.dtype, recipe.seed, recipe.outliers);
-  TowerSource source{*tower, HubImageProcessor(), recipe.dtype, std::vector<TowerTensor>(specs.size())};
+  TowerSource source{*tower, HubImageProcessor(), HubVideoProcessor(), recipe.dtype,
+                     std::vector<TowerTensor>(specs.size())};
   ParallelFor(threads, static_cast<int64_t>(specs.size()),
               [&](int64_t i) { source.tensors[i] = weights.Draw(specs[i]); });
   return source;
+}
+
+std::optional<std::string> RandomShape(std::string_view model) {
+  constexpr std::string_view kRandom = "random:";
+  if (!model.starts_with(kRandom)) return std::nullopt;
+  return std::string(model.substr(kRandom.size()));
 }
 
 ImageProcessorConfig HubImageProcessor() {
   ImageProcessorConfig processor;
   processor.min_pixels = 65536;
   processor.max_pixels = 16777216;
+  return processor;
+}
+
+VideoProcessorConfig HubVideoProcessor() {
+  VideoProcessorConfig processor;
+  processor.min_pixels = 4096;
+  processor.max_pixels = 25165824;
   return processor;
 }
 

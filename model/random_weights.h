@@ -1,5 +1,9 @@
 #pragma once
 
+#include <optional>
+#include <string>
+#include <string_view>
+
 #include "absl/status/statusor.h"
 #include "model/make_checkpoint.h"
 #include "model/tower_source.h"
@@ -28,7 +32,11 @@ class RandomWeights final {
 // A whole tower of a named shape, in memory, with the hub's processor limits: what a checkpoint of `recipe` would load.
 absl::StatusOr<TowerSource> RandomTower(const CheckpointRecipe& recipe, int threads);
 
+// SHAPE where `model` is "random:SHAPE".
+std::optional<std::string> RandomShape(std::string_view model);
+
 // The limits and normalisation that the hub's Qwen3-VL files carry.
 ImageProcessorConfig HubImageProcessor();
+VideoProcessorConfig HubVideoProcessor();
 
 }  // namespace vitower

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "model/bad_file.h"
 #include "model/excerpt.h"
 #include "model/mapped_file.h"
 #include "model/safetensors.h"
@@ -21,12 +22,8 @@ using nlohmann::json;
 constexpr uint64_t kLengthBytes = 8;
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // the format's own limit
 
-absl::Status Bad(const std::filesystem::path& path, const std::string& what) {
-  return absl::FailedPreconditionError(absl::StrCat(path.string(), ": ", what));
-}
-
 absl::Status BadTensor(const std::filesystem::path& path, const std::string& tensor, const std::string& what) {
-  return Bad(path, absl::StrCat("tensor \"", Excerpt(tensor), "\": ", what));
+  return BadFile(path, absl::StrCat("tensor \"", Excerpt(tensor), "\": ", what));
 }
 
 // Watches a header being parsed for a tensor name that comes twice, of which a parsed object shows only one.
@@ -47,19 +44,19 @@ class NamesSeen final {
 
 absl::StatusOr<json> ParseHeader(const std::filesystem::path& path, absl::Span<const std::byte> file) {
   if (file.size() < kLengthBytes) {
-    return Bad(path, absl::StrCat("not a safetensors file: ", file.size(), " bytes, at least 8 expected"));
+    return BadFile(path, absl::StrCat("not a safetensors file: ", file.size(), " bytes, at least 8 expected"));
   }
   uint64_t length = 0;
   std::memcpy(&length, file.data(), kLengthBytes);
   if (length > kMaxHeaderBytes || length > file.size() - kLengthBytes) {
-    return Bad(path, absl::StrCat("header length ", length, " does not fit: the file has ", file.size(),
-                                  " bytes, and a header may have ", kMaxHeaderBytes,
-                                  " (truncated, or not a safetensors file)"));
+    return BadFile(path, absl::StrCat("header length ", length, " does not fit: the file has ", file.size(),
+                                      " bytes, and a header may have ", kMaxHeaderBytes,
+                                      " (truncated, or not a safetensors file)"));
   }
   const auto* text = reinterpret_cast<const char*>(file.data()) + kLengthBytes;
   NamesSeen names;
   json header = json::parse(text, text + length, std::ref(names), /*allow_exceptions=*/false);
-  if (!header.is_object()) return Bad(path, "the header is not a JSON object");
+  if (!header.is_object()) return BadFile(path, "the header is not a JSON object");
   if (names.twice()) return BadTensor(path, *names.twice(), "stands twice in the header");
   return header;
 }
@@ -142,7 +139,7 @@ absl::Status CheckCoverage(const std::filesystem::path& path, std::vector<Extent
     expected = extent.end;
   }
   if (expected == data_bytes) return absl::OkStatus();
-  return Bad(path, absl::StrCat("the tensors end at byte ", expected, " of the data, the file has ", data_bytes));
+  return BadFile(path, absl::StrCat("the tensors end at byte ", expected, " of the data, the file has ", data_bytes));
 }
 
 }  // namespace

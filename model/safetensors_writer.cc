@@ -38,8 +38,8 @@ struct Header {
 
 absl::StatusOr<Header> MakeHeader(absl::Span<const SafetensorsEntry> entries,
                                   const std::map<std::string, std::string>& metadata) {
-  nlohmann::ordered_json json = nlohmann::ordered_json::object();
-  if (!metadata.empty()) json["__metadata__"] = metadata;
+  nlohmann::ordered_json table = nlohmann::ordered_json::object();
+  if (!metadata.empty()) table["__metadata__"] = metadata;
   std::set<std::string_view> names;
   Header header;
   for (const SafetensorsEntry& entry : entries) {
@@ -48,12 +48,12 @@ absl::StatusOr<Header> MakeHeader(absl::Span<const SafetensorsEntry> entries,
     if (entry.name == "__metadata__" || !names.insert(entry.name).second) {
       return absl::InvalidArgumentError(absl::StrCat("tensor name \"", entry.name, "\" is taken"));
     }
-    json[entry.name] = {{"dtype", entry.dtype},
-                        {"shape", entry.shape},
-                        {"data_offsets", {header.data_bytes, header.data_bytes + *bytes}}};
+    table[entry.name] = {{"dtype", entry.dtype},
+                         {"shape", entry.shape},
+                         {"data_offsets", {header.data_bytes, header.data_bytes + *bytes}}};
     header.data_bytes += *bytes;
   }
-  std::string text = json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  std::string text = table.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
   text.resize((text.size() + 7) / 8 * 8, ' ');
   const uint64_t length = text.size();
   header.text.assign(reinterpret_cast<const char*>(&length), sizeof(length));

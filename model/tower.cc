@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
 #include <c10/core/InferenceMode.h>
 #include <malloc.h>
 
@@ -28,7 +29,9 @@ namespace {
 constexpr int64_t kTableCacheBytes = 64 << 20;
 constexpr int64_t kPatchesPerTask = 8;
 
-at::ScalarType ScalarType(DType dtype) { return dtype == DType::kFp32 ? at::kFloat : at::kBFloat16; }
+at::ScalarType ScalarType(DType dtype) {
+  return dtype == DType::kFp32 ? at::kFloat : dtype == DType::kFp16 ? at::kHalf : at::kBFloat16;
+}
 
 // Rows a batch is computed with. oneDNN keeps code for every row count that it ever met, about 0.3 MB for each kind of
 // Linear and for the life of the process, whatever the capacity of its cache (measured with libtorch 2.13: +0.28 MB a
@@ -49,10 +52,10 @@ struct Plan {
   int64_t patches() const { return patch_offsets.back(); }
 };
 
-Plan MakePlan(absl::Span<const Frames* const> items) {
+Plan MakePlan(absl::Span<const TowerInput> items) {
   Plan plan;
-  for (const Frames* item : items) {
-    const GridThw& grid = item->grid;
+  for (const TowerInput& item : items) {
+    const GridThw& grid = GridOf(item);
     const int64_t length = grid.h * grid.w;
     if (!plan.runs.empty() && plan.runs.back().length == length) {
       plan.runs.back().count += grid.t;
@@ -106,12 +109,14 @@ class CpuTower final : public Encoder {
   CpuTower(Weights weights, EncoderInfo info, const TowerOptions& options);
 
   const EncoderInfo& info() const override { return info_; }
-  absl::StatusOr<EncodedBatch> Forward(absl::Span<const Frames* const> items, const OutputSet& wanted) override;
+  absl::StatusOr<EncodedBatch> Forward(absl::Span<const TowerInput> items, const OutputSet& wanted) override;
 
  private:
-  EncodedBatch Run(absl::Span<const Frames* const> items, const OutputSet& wanted);
-  at::Tensor Upload(absl::Span<const Frames* const> items, const Plan& plan) const;
-  PackedBatch AddPosition(absl::Span<const Frames* const> items, const Plan& plan, at::Tensor& x);
+  EncodedBatch Run(absl::Span<const TowerInput> items, const OutputSet& wanted);
+  at::Tensor Upload(absl::Span<const TowerInput> items, const Plan& plan) const;
+  void UploadItem(const Frames& frames, const at::Tensor& rows) const;
+  static void UploadItem(const PatchRows& patches, const at::Tensor& rows);
+  PackedBatch AddPosition(absl::Span<const TowerInput> items, const Plan& plan, at::Tensor& x);
   GridTables TablesOf(int64_t grid_h, int64_t grid_w);
   GridTables MakeTables(int64_t grid_h, int64_t grid_w) const;
   void Observe(const char* stage, const at::Tensor& values, int64_t index = -1) const;
@@ -154,21 +159,30 @@ void CpuTower::Observe(const char* stage, const at::Tensor& values, int64_t inde
             absl::MakeConstSpan(fp32.const_data_ptr<float>(), static_cast<size_t>(fp32.numel())));
 }
 
-at::Tensor CpuTower::Upload(absl::Span<const Frames* const> items, const Plan& plan) const {
-  const TowerConfig& tower = info_.tower;
-  at::Tensor rows = EmptyRows(plan.rows, plan.patches(), tower.patch_dim(), ScalarType(info_.dtype));
+at::Tensor CpuTower::Upload(absl::Span<const TowerInput> items, const Plan& plan) const {
+  at::Tensor rows = EmptyRows(plan.rows, plan.patches(), info_.tower.patch_dim(), ScalarType(info_.dtype));
   for (size_t i = 0; i < items.size(); ++i) {
-    const int64_t first = plan.patch_offsets[i] * tower.patch_dim();
-    at::parallel_for(0, items[i]->grid.patches(), kPatchesPerTask, [&](int64_t begin, int64_t end) {
-      const int64_t place = first + begin * tower.patch_dim();
-      if (info_.dtype == DType::kFp32) {
-        FillPatchRows(*items[i], tower, pixels_fp32_, begin, end, rows.data_ptr<float>() + place);
-      } else {
-        FillPatchRows(*items[i], tower, pixels_bf16_, begin, end, static_cast<Bf16*>(rows.data_ptr()) + place);
-      }
-    });
+    const at::Tensor own = rows.narrow(0, plan.patch_offsets[i], GridOf(items[i]).patches());
+    std::visit([&](const auto* item) { UploadItem(*item, own); }, items[i]);
   }
   return rows;
+}
+
+void CpuTower::UploadItem(const Frames& frames, const at::Tensor& rows) const {
+  const TowerConfig& tower = info_.tower;
+  at::parallel_for(0, rows.size(0), kPatchesPerTask, [&](int64_t begin, int64_t end) {
+    const int64_t place = begin * tower.patch_dim();
+    if (info_.dtype == DType::kFp32) {
+      FillPatchRows(frames, tower, pixels_fp32_, begin, end, rows.data_ptr<float>() + place);
+    } else {
+      FillPatchRows(frames, tower, pixels_bf16_, begin, end, static_cast<Bf16*>(rows.data_ptr()) + place);
+    }
+  });
+}
+
+void CpuTower::UploadItem(const PatchRows& patches, const at::Tensor& rows) {
+  auto* values = const_cast<uint8_t*>(patches.values.data());  // read only
+  rows.copy_(at::from_blob(values, rows.sizes(), at::TensorOptions(ScalarType(patches.dtype))));
 }
 
 GridTables CpuTower::MakeTables(int64_t grid_h, int64_t grid_w) const {
@@ -203,10 +217,10 @@ GridTables CpuTower::TablesOf(int64_t grid_h, int64_t grid_w) {
 }
 
 // Adds the learned positions to x and lays out the rotary tables, each slice of an item alike.
-PackedBatch CpuTower::AddPosition(absl::Span<const Frames* const> items, const Plan& plan, at::Tensor& x) {
+PackedBatch CpuTower::AddPosition(absl::Span<const TowerInput> items, const Plan& plan, at::Tensor& x) {
   PackedBatch batch{plan.runs, EmptyRows(plan.rows, plan.patches(), info_.tower.head_dim(), at::kFloat)};
   for (size_t i = 0; i < items.size(); ++i) {
-    const GridThw& grid = items[i]->grid;
+    const GridThw& grid = GridOf(items[i]);
     const GridTables tables = TablesOf(grid.h, grid.w);
     const auto slices = [&](const at::Tensor& packed) {
       return packed.narrow(0, plan.patch_offsets[i], grid.patches()).view({grid.t, grid.h * grid.w, packed.size(1)});
@@ -217,7 +231,7 @@ PackedBatch CpuTower::AddPosition(absl::Span<const Frames* const> items, const P
   return batch;
 }
 
-EncodedBatch CpuTower::Run(absl::Span<const Frames* const> items, const OutputSet& wanted) {
+EncodedBatch CpuTower::Run(absl::Span<const TowerInput> items, const OutputSet& wanted) {
   const TowerConfig& tower = info_.tower;
   EncodedBatch result;
   ForwardTimes& times = result.times;
@@ -267,14 +281,15 @@ EncodedBatch CpuTower::Run(absl::Span<const Frames* const> items, const OutputSe
   return result;
 }
 
-absl::StatusOr<EncodedBatch> CpuTower::Forward(absl::Span<const Frames* const> items, const OutputSet& wanted) {
+absl::StatusOr<EncodedBatch> CpuTower::Forward(absl::Span<const TowerInput> items, const OutputSet& wanted) {
   if (items.empty()) return absl::InvalidArgumentError("a batch without items");
   if (wanted.deepstack.size() != deepstack_.size()) {
     return absl::InvalidArgumentError(
         absl::StrCat("outputs name ", wanted.deepstack.size(), " DeepStack levels, the tower has ", deepstack_.size()));
   }
-  for (const Frames* item : items) {
-    if (absl::Status status = CheckFrames(*item, info_.tower); !status.ok()) return status;
+  for (const TowerInput& input : items) {
+    const absl::Status status = std::visit([&](const auto* item) { return CheckItem(*item, info_.tower); }, input);
+    if (!status.ok()) return status;
   }
   try {
     const c10::InferenceMode inference;

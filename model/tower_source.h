@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,7 @@ struct TowerTensor {
 struct TowerSource {
   TowerConfig tower;
   ImageProcessorConfig image_processor;
+  std::optional<VideoProcessorConfig> video_processor;
   DType dtype = DType::kBf16;        // the checkpoint's own
   std::vector<TowerTensor> tensors;  // in the order of TowerTensors()
 };

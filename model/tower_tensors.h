@@ -12,6 +12,12 @@ namespace vitower {
 struct TensorSpec {
   std::string name;  // without prefix
   std::vector<int64_t> shape;
+
+  int64_t element_count() const {
+    int64_t count = 1;
+    for (const int64_t side : shape) count *= side;
+    return count;
+  }
 };
 
 inline constexpr std::string_view kPatchWeight = "patch_embed.proj.weight";

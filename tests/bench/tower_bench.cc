@@ -1,5 +1,5 @@
 // Two tables in Markdown: the patch embedding as Conv3d and as the tower's Linear, and the tower's stages by batch.
-//   tower_bench [--shape 2b] [--threads N] [--repeats N]
+//   tower_bench [--shape 2b] [--threads N] [--repeats N]      threads: by default the machine's
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
@@ -12,6 +12,8 @@
 #include <functional>
 #include <random>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "model/linear.h"
@@ -69,9 +71,10 @@ Frames Still(int64_t grid_h, int64_t grid_w) {
   frames.frame_count = 1;
   frames.height = grid_h * 16;
   frames.width = grid_w * 16;
-  frames.rgb.resize(frames.height * frames.width * 3);
+  std::vector<uint8_t> rgb(frames.height * frames.width * 3);
   std::mt19937 random(1);
-  for (uint8_t& value : frames.rgb) value = static_cast<uint8_t>(random());
+  for (uint8_t& value : rgb) value = static_cast<uint8_t>(random());
+  frames.rgb = std::move(rgb);
   return frames;
 }
 
@@ -84,7 +87,7 @@ int StageTable(const LoadOptions& options, const char* name, int repeats) {
   const Frames still = Still(14, 14);
   const OutputSet wanted{true, std::vector<bool>((*encoder)->info().tower.deepstack_visual_indexes.size(), true)};
   for (const int batch : {1, 2, 4, 8, 16}) {
-    const std::vector<const Frames*> items(batch, &still);
+    const std::vector<TowerInput> items(batch, &still);
     std::vector<double> stages[7];
     for (int i = 0; i <= repeats; ++i) {
       ForwardTimes times;
@@ -106,7 +109,7 @@ int StageTable(const LoadOptions& options, const char* name, int repeats) {
 int Main(int argc, char** argv) {
   LoadOptions options;
   options.model = "random:2b";
-  options.threads = 2;
+  options.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   int repeats = 5;
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string flag = argv[i];

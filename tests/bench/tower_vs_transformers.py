@@ -88,9 +88,9 @@ def tokens_of_vitower(tower_dump, folder, dtype, grid, threads, scratch):
     import torch
     from safetensors.torch import load_file, save_file
 
-    save_file({str(i): torch.from_numpy(item) for i, item in enumerate(items_of(grid))}, scratch / "frames.safetensors")
+    save_file({str(i): torch.from_numpy(item) for i, item in enumerate(items_of(grid))}, scratch / "items.safetensors")
     subprocess.run([tower_dump, "--model", folder, "--dtype", dtype, "--threads", str(threads), "--no-stages", "--input",
-                    scratch / "frames.safetensors", "--output", scratch / "out.safetensors"], check=True,
+                    scratch / "items.safetensors", "--output", scratch / "out.safetensors"], check=True,
                    stdout=subprocess.DEVNULL)
     return load_file(scratch / "out.safetensors")["tokens"].float()
 

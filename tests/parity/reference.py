@@ -69,12 +69,13 @@ def build_tower(vision_config, state, dtype):
 
 
 def save_tower(folder, vision_config, state, *, prefix="model.visual.", shards=1, linear_patch=False, dtype=torch.bfloat16):
-    """A checkpoint folder as the hub's: config.json, preprocessor_config.json, safetensors in one file or several."""
+    """A checkpoint folder as the hub's: config.json, the processors' files, safetensors in one file or several."""
     from safetensors.torch import save_file
     from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLConfig
 
     Qwen3VLConfig(vision_config=vision_config).save_pretrained(folder)
     image_processor().save_pretrained(folder)
+    video_processor().save_pretrained(folder)
     tensors = {prefix + name: value.to(dtype) for name, value in state.items()}
     if linear_patch:
         name = prefix + "patch_embed.proj.weight"
@@ -102,18 +103,23 @@ def image_processor(**limits):
                                  image_mean=[0.5] * 3, image_std=[0.5] * 3)
 
 
+def video_processor(**limits):
+    import_torchvision()
+    from transformers import Qwen3VLVideoProcessor
+
+    size = {"shortest_edge": 4096, "longest_edge": 25165824, **limits}
+    return Qwen3VLVideoProcessor(size=size, patch_size=16, temporal_patch_size=2, merge_size=2, image_mean=[0.5] * 3,
+                                 image_std=[0.5] * 3)
+
+
 def pixel_values(frames):
     """What the reference's processors make of one item, uint8 [frames, height, width, 3], without resizing: rows, grid."""
     if len(frames) == 1:
         out = image_processor()(images=list(frames), do_resize=False, input_data_format="channels_last",
                                 return_tensors="pt")
         return out["pixel_values"], out["image_grid_thw"]
-    from transformers import Qwen3VLVideoProcessor
-
-    processor = Qwen3VLVideoProcessor(patch_size=16, temporal_patch_size=2, merge_size=2, image_mean=[0.5] * 3,
-                                      image_std=[0.5] * 3)
-    out = processor(videos=[torch.from_numpy(frames).permute(0, 3, 1, 2)], do_resize=False, do_sample_frames=False,
-                    return_tensors="pt")
+    out = video_processor()(videos=[torch.from_numpy(frames).permute(0, 3, 1, 2)], do_resize=False,
+                            do_sample_frames=False, return_tensors="pt")
     return out["pixel_values_videos"], out["video_grid_thw"]
 
 

@@ -1,5 +1,6 @@
 """The tower against transformers' Qwen3VLVisionModel, live, on weights and pictures drawn anew each run."""
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -34,16 +35,37 @@ def print_seed():
     print(f"VITOWER_TEST_SEED={SEED} repeats this run")
 
 
-def random_items(rng):
-    """Stills of mixed sizes, two alike among them, and a clip of two slices."""
-    shapes = [(1, 4, 4), (1, 14, 14), (1, 14, 14), (1, 2, 18), (4, 6, 10), (1, 26, 8)]
+def random_frames(rng, *shapes):
+    """One item for each (frames, h, w)."""
     return [rng.integers(0, 256, (frames, 16 * h, 16 * w, 3), dtype=numpy.uint8) for frames, h, w in shapes]
 
 
+def random_items(rng):
+    """Stills of mixed sizes, two alike among them, and clips of two to four slices, of even and odd frame counts."""
+    return random_frames(rng, (1, 4, 4), (1, 14, 14), (1, 14, 14), (1, 2, 18), (4, 6, 10), (1, 26, 8), (5, 4, 6), (7, 2, 8),
+                         (2, 4, 4), (8, 6, 10))
+
+
+def as_patches(item, dtype=torch.float32):
+    """The item as a client of the reference's processors would send it."""
+    rows, grid = reference.pixel_values(item)
+    return rows.to(dtype), grid[0]
+
+
+def write_items(items, path):
+    tensors = {}
+    for i, item in enumerate(items):
+        if isinstance(item, tuple):
+            tensors[str(i)], tensors[f"{i}.grid"] = item
+        else:
+            tensors[str(i)] = torch.from_numpy(item)
+    save_file(tensors, path)
+
+
 def run_vitower(model, items, dtype, folder, *options, env=None):
-    save_file({str(i): torch.from_numpy(item) for i, item in enumerate(items)}, folder / "frames.safetensors")
+    write_items(items, folder / "items.safetensors")
     output = folder / f"out-{dtype}.safetensors"
-    subprocess.run([TOWER_DUMP, "--model", model, "--dtype", dtype, "--input", folder / "frames.safetensors",
+    subprocess.run([TOWER_DUMP, "--model", model, "--dtype", dtype, "--input", folder / "items.safetensors",
                     "--output", output, *options], check=True, env={**os.environ, **(env or {})})
     return load_file(output)
 
@@ -123,6 +145,36 @@ def test_a_small_tower_agrees_on_a_machine_without_avx512(tmp_path):
     check_small_tower("72", tmp_path, {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"})
 
 
+@pytest.mark.parametrize("name", TOWERS)
+def test_clips_images_and_patches_in_one_batch_equal_one_by_one(name, tmp_path):
+    tower = TOWERS[name]
+    reference.save_tower(tmp_path, tower, reference.random_tower_state(tower, SEED), **LAYOUTS[name])
+    rng = numpy.random.default_rng(SEED)
+    items = random_frames(rng, (1, 4, 4), (5, 4, 6), (2, 6, 4), (1, 4, 4), (3, 4, 4))
+    items += [as_patches(item, dtype) for item, dtype in zip(random_frames(rng, (1, 4, 6), (5, 4, 4), (4, 2, 6)),
+                                                             (torch.float32, torch.float16, torch.bfloat16))]
+    dump = run_vitower(tmp_path, items, "fp32", tmp_path, "--no-stages")
+    batch, offsets = outputs_of(dump), dump["token_offsets"][0].tolist()
+    errors = []
+    for item, begin, end in zip(items, offsets[:-1], offsets[1:], strict=True):
+        alone = outputs_of(run_vitower(tmp_path, [item], "fp32", tmp_path, "--no-stages"))
+        errors += [rel_l2(batch[output][begin:end], expected) for output, expected in alone.items()]
+    print(f"  fp32, mixed batch against single: relL2 {max(errors):.1e}")
+    assert len(errors) == len(items) * len(batch) and all(error <= 1e-6 for error in errors)
+
+
+def test_patches_of_the_reference_give_the_rows_of_the_item(tmp_path):
+    tower = TOWERS["72"]
+    reference.save_tower(tmp_path, tower, reference.random_tower_state(tower, SEED), **LAYOUTS["72"])
+    items = random_items(numpy.random.default_rng(SEED))
+    for dtype, patches in (("fp32", torch.float32), ("bf16", torch.float32), ("bf16", torch.bfloat16)):
+        from_frames = run_vitower(tmp_path, items, dtype, tmp_path)
+        from_patches = run_vitower(tmp_path, [as_patches(item, patches) for item in items], dtype, tmp_path)
+        assert from_frames.keys() == from_patches.keys()
+        for name, value in from_frames.items():
+            assert torch.equal(value, from_patches[name]), (dtype, patches, name)
+
+
 def load_reference(folder):
     """transformers' own reading of a folder that make-checkpoint wrote."""
     from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLConfig
@@ -139,9 +191,33 @@ def make_checkpoint(folder, shape, *options):
     return load_reference(folder)
 
 
-def two_stills():
-    rng = numpy.random.default_rng(SEED)
-    return [rng.integers(0, 256, (1, *size, 3), dtype=numpy.uint8) for size in [(256, 256), (96, 160)]]
+def fingerprint(model, folder):
+    write_items([numpy.zeros((1, 32, 32, 3), numpy.uint8)], folder / "items.safetensors")
+    return subprocess.run([TOWER_DUMP, "--model", model, "--input", folder / "items.safetensors", "--output",
+                           folder / "out.safetensors", "--no-stages"], check=True, stdout=subprocess.PIPE).stdout
+
+
+def test_processors_that_transformers_saved_read_as_the_hubs(tmp_path):
+    model = tmp_path / "model"
+    make_checkpoint(model, "tiny")
+    hub = fingerprint(model, tmp_path)
+    files = ["preprocessor_config.json", "video_preprocessor_config.json"]
+    saved = [json.loads(processor.to_json_string())
+             for processor in (reference.image_processor(), reference.video_processor())]
+    for file, content in zip(files, saved):
+        (model / file).write_text(json.dumps(content))
+    assert fingerprint(model, tmp_path) == hub
+    for file in files:
+        (model / file).unlink()
+    (model / "processor_config.json").write_text(json.dumps({"image_processor": saved[0], "video_processor": saved[1]}))
+    assert fingerprint(model, tmp_path) == hub
+    saved[1]["size"]["longest_edge"] += 1
+    (model / "processor_config.json").write_text(json.dumps({"image_processor": saved[0], "video_processor": saved[1]}))
+    assert fingerprint(model, tmp_path) != hub
+
+
+def stills_and_a_clip():
+    return random_frames(numpy.random.default_rng(SEED), (1, 16, 16), (5, 8, 10), (1, 6, 10))
 
 
 def check_made(folder, config, state, items, scratch, cosine_floor=0.9996):
@@ -153,14 +229,14 @@ def check_made(folder, config, state, items, scratch, cosine_floor=0.9996):
 
 def test_the_2b_shape_agrees(tmp_path):
     config, state = make_checkpoint(tmp_path / "model", "2b")
-    check_made(tmp_path / "model", config, state, two_stills(), tmp_path)
+    check_made(tmp_path / "model", config, state, stills_and_a_clip(), tmp_path)
 
 
 def test_massive_activations_agree(tmp_path):
     """Channels of 3e3 and a hidden unit that fp16 cannot hold. Rounding such a channel to bf16 moves the mean of a row
     that is only 128 wide, in the reference as here: the floor of the cosine is lower."""
     config, state = make_checkpoint(tmp_path / "model", "tiny", "--outliers")
-    items = two_stills()
+    items = stills_and_a_clip()
     largest = {}
     model = reference.build_tower(config, state, torch.float32)
     model.blocks[-1].mlp.linear_fc1.register_forward_hook(

@@ -199,6 +199,24 @@ TEST(Checkpoint, ShardOutsideTheFolderIsRefused) {
   }
 }
 
+TEST(Checkpoint, IndexThatNamesATensorTwiceIsRefused) {
+  CheckpointRecipe recipe;
+  recipe.shards = 2;
+  const CheckpointFolder folder(recipe);
+  const std::string index = ReadText(folder / "model.safetensors.index.json");
+  const auto refusal = [&](const std::string& before, const std::string& added) {
+    std::string text = index;
+    WriteText(folder / "model.safetensors.index.json", text.insert(text.find(before), added));
+    return Refusal(folder);
+  };
+  EXPECT_THAT(refusal("\"model.visual.", R"("model.visual.merger.norm.bias": "model-00001-of-00002.safetensors", )"),
+              HasSubstr("model.safetensors.index.json: weight_map.model.visual.merger.norm.bias stands twice"));
+  EXPECT_THAT(refusal("\"model.visual.", R"("lm_head.x": "a", "lm_head.x": "b", )"),
+              HasSubstr("weight_map.lm_head.x stands twice"));
+  EXPECT_THAT(refusal("\"weight_map\"", R"("weight_map": {}, )"), HasSubstr("weight_map stands twice"));
+  EXPECT_EQ(refusal("\"weight_map\"", R"("metadata": {"a": 1, "a": 2}, "other": {"model.visual.x": 1}, )"), "");
+}
+
 TEST(Checkpoint, IndexThatPointsToTheWrongShardIsRefused) {
   CheckpointRecipe recipe;
   recipe.shards = 2;
@@ -229,7 +247,8 @@ TEST(Checkpoint, ShardNameThatNoFileCanHaveIsRefused) {
 }
 
 TEST(Checkpoint, FilesThatLinkToThemselvesAreRefusedByName) {
-  for (const std::string file : {"config.json", "preprocessor_config.json", "model.safetensors"}) {
+  for (const std::string file : {"config.json", "preprocessor_config.json", "video_preprocessor_config.json",
+                                 "processor_config.json", "model.safetensors"}) {
     const CheckpointFolder folder;
     std::filesystem::remove(folder / file);
     std::filesystem::create_symlink(file, folder / file);

@@ -39,6 +39,12 @@ TEST(Fingerprint, ChangesWithWhatDecidesTheAnswers) {
   folder.EditJson("preprocessor_config.json", [](nlohmann::json& root) { root["max_pixels"] = 1310720; });
   const std::string other_limits = Of(folder);
   EXPECT_NE(other_limits, expected);
+  folder.EditJson("video_preprocessor_config.json", [](nlohmann::json& root) { root["fps"] = 1; });
+  const std::string other_sampling = Of(folder);
+  EXPECT_NE(other_sampling, other_limits);
+  std::filesystem::remove(folder / "video_preprocessor_config.json");
+  EXPECT_NE(Of(folder), other_limits);
+  EXPECT_NE(Of(folder), other_sampling);
   folder.EditTensors(
       [](LooseTensors& tensors) { tensors["model.visual.blocks.1.norm1.bias"].bytes[3] ^= std::byte{1}; });
   EXPECT_NE(Of(folder), other_limits);

@@ -66,6 +66,30 @@ TEST(MakeCheckpoint, EqualRecipesGiveEqualBytes) {
   EXPECT_NE(ReadText(CheckpointFolder(recipe) / "model.safetensors"), ReadText(a / "model.safetensors"));
 }
 
+TEST(MakeCheckpoint, ThreadsDoNotChangeTheBytes) {
+  CheckpointRecipe recipe;
+  recipe.threads = 3;
+  EXPECT_EQ(ReadText(CheckpointFolder(recipe) / "model.safetensors"),
+            ReadText(CheckpointFolder() / "model.safetensors"));
+}
+
+TEST(MakeCheckpoint, ProcessorFilesAreTheHubs) {
+  const CheckpointFolder folder;
+  nlohmann::json expected = {{"size", {{"longest_edge", 25165824}, {"shortest_edge", 4096}}},
+                             {"patch_size", 16},
+                             {"temporal_patch_size", 2},
+                             {"merge_size", 2},
+                             {"image_mean", {0.5, 0.5, 0.5}},
+                             {"image_std", {0.5, 0.5, 0.5}},
+                             {"processor_class", "Qwen3VLProcessor"},
+                             {"video_processor_type", "Qwen3VLVideoProcessor"}};
+  EXPECT_EQ(nlohmann::json::parse(ReadText(folder / "video_preprocessor_config.json")), expected);
+  expected.erase("video_processor_type");
+  expected["image_processor_type"] = "Qwen2VLImageProcessorFast";
+  expected["size"] = {{"longest_edge", 16777216}, {"shortest_edge", 65536}};
+  EXPECT_EQ(nlohmann::json::parse(ReadText(folder / "preprocessor_config.json")), expected);
+}
+
 TEST(MakeCheckpoint, OutliersLiftChannelsAndOneHiddenUnit) {
   const auto tower = NamedShape("tiny");
   const RandomWeights weights(*tower, DType::kBf16, 0, /*outliers=*/true);

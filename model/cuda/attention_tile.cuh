@@ -1,0 +1,235 @@
+// private header
+#pragma once
+
+#include "model/cuda/mma.cuh"
+
+namespace vitower {
+
+// What the two attention kernels share. One thread block takes a tile of up to kTileRows queries of one head, 16 to a
+// warp, and walks the keys of the tile's segment kKeys at a time; the softmax is the running one, in base 2. Scores,
+// weights and outputs lie in registers as the matrix instructions leave them: blocks of 8 columns, in each of which a
+// lane holds two neighbours of row lane / 4 and two of the row 8 below.
+
+inline constexpr int kWarpRows = 16;
+inline constexpr int kWarps = kTileRows / kWarpRows;
+inline constexpr int kThreads = kWarps * 32;
+inline constexpr int kKeys = 64;
+inline constexpr float kNever = -1e30F;  // a score that no exponential sees
+
+template <int kHeadDim>
+struct QueryLayout {
+  static constexpr int kSteps = (kHeadDim + 15) / 16;  // of 16 along the head, zeros behind it
+  static constexpr int kStride = kSteps * 16 + 8;      // rows of shared memory, shifted so that no banks clash
+  static constexpr int kBytes = kTileRows * kStride * 2;
+};
+
+// What a warp keeps of its queries.
+template <int kHeadDim>
+struct WarpState {
+  static constexpr int kOutBlocks = kHeadDim / 8;
+  uint32_t queries[QueryLayout<kHeadDim>::kSteps][4];
+  float out[kOutBlocks][4];
+  float largest[2];
+  float sum[2];
+};
+
+// Loads a tile's queries and turns them on the way. Rows behind the valid ones stay as they are: nobody looks at what
+// comes of them.
+template <typename T, int kHeadDim>
+__device__ void LoadQueries(T* target, const T* source, int64_t row_stride, const float* rotary, int valid_rows) {
+  using L = QueryLayout<kHeadDim>;
+  constexpr int kHalf = kHeadDim / 2;
+  constexpr int kRun = kHalf % 8 == 0 ? 8 : 4;
+  constexpr int kRuns = kHalf / kRun;
+  for (int i = static_cast<int>(threadIdx.x); i < valid_rows * kRuns; i += kThreads) {
+    const int row = i / kRuns;
+    const int first = i % kRuns * kRun;
+    const T* low = source + row * row_stride + first;
+    const float* angles = rotary + int64_t{row} * kHeadDim + first;
+    Vec<T, kRun> a = Load<kRun>(low);
+    Vec<T, kRun> b = Load<kRun>(low + kHalf);
+    const auto cosines = Load<kRun>(angles);
+    const auto sines = Load<kRun>(angles + kHalf);
+#pragma unroll
+    for (int j = 0; j < kRun; ++j) {
+      const float x = AsFloat(a.values[j]);
+      const float y = AsFloat(b.values[j]);
+      a.values[j] = FromFloat<T>(x * cosines.values[j] - y * sines.values[j]);
+      b.values[j] = FromFloat<T>(y * cosines.values[j] + x * sines.values[j]);
+    }
+    T* place = target + row * L::kStride + first;
+    Save(place, a);
+    Save(place + kHalf, b);
+  }
+  if constexpr (L::kSteps * 16 > kHeadDim) {
+    for (int row = static_cast<int>(threadIdx.x); row < kTileRows; row += kThreads) {
+      *reinterpret_cast<uint4*>(target + row * L::kStride + kHeadDim) = uint4{0, 0, 0, 0};
+    }
+  }
+}
+
+template <typename T, int kHeadDim>
+__device__ __forceinline__ void StartWarp(WarpState<kHeadDim>& state, const T* rows) {
+  using L = QueryLayout<kHeadDim>;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+#pragma unroll
+  for (int step = 0; step < L::kSteps; ++step) {
+    LoadMatrices(state.queries[step], rows + lane % 16 * L::kStride + step * 16 + lane / 16 * 8);
+  }
+#pragma unroll
+  for (int n = 0; n < WarpState<kHeadDim>::kOutBlocks; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) state.out[n][i] = 0;
+  }
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    state.largest[half] = kNever;
+    state.sum[half] = 0;
+  }
+}
+
+template <int kBlocks>
+__device__ __forceinline__ void MaskKeys(int valid_keys, float (&scores)[kBlocks][4]) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+#pragma unroll
+  for (int n = 0; n < kBlocks; ++n) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      if (n * 8 + lane % 4 * 2 + i >= valid_keys) scores[n][i] = scores[n][i + 2] = kNever;
+    }
+  }
+}
+
+// The largest of a row's scores, and their sum: several chains at a time.
+inline constexpr int kChains = 4;
+
+template <int kBlocks>
+__device__ __forceinline__ float Largest(const float (&scores)[kBlocks][4], int half, float so_far) {
+  float chains[kChains] = {so_far, so_far, so_far, so_far};
+#pragma unroll
+  for (int n = 0; n < kBlocks; ++n) {
+    float& chain = chains[n % kChains];
+    chain = fmaxf(chain, fmaxf(scores[n][half * 2], scores[n][half * 2 + 1]));
+  }
+  float largest = fmaxf(fmaxf(chains[0], chains[1]), fmaxf(chains[2], chains[3]));
+  largest = fmaxf(largest, __shfl_xor_sync(0xFFFFFFFFU, largest, 1));
+  return fmaxf(largest, __shfl_xor_sync(0xFFFFFFFFU, largest, 2));
+}
+
+template <int kBlocks>
+__device__ __forceinline__ float Exponentials(float (&scores)[kBlocks][4], int half, float scale, float shift) {
+  float chains[kChains] = {};
+#pragma unroll
+  for (int n = 0; n < kBlocks; ++n) {
+#pragma unroll
+    for (int i = half * 2; i < half * 2 + 2; ++i) {
+      scores[n][i] = Exp2(scores[n][i] * scale - shift);
+      chains[(n * 2 + i) % kChains] += scores[n][i];
+    }
+  }
+  return (chains[0] + chains[1]) + (chains[2] + chains[3]);
+}
+
+// Turns scores into weights and rescales what was summed under an older maximum, if there is a newer one.
+template <int kHeadDim, int kBlocks>
+__device__ __forceinline__ void Softmax(WarpState<kHeadDim>& state, float scale, float (&scores)[kBlocks][4]) {
+  const float largest[2] = {Largest(scores, 0, state.largest[0]), Largest(scores, 1, state.largest[1])};
+  if (__any_sync(0xFFFFFFFFU, largest[0] > state.largest[0] || largest[1] > state.largest[1])) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const float shrink = Exp2((state.largest[half] - largest[half]) * scale);
+      state.sum[half] *= shrink;
+      state.largest[half] = largest[half];
+#pragma unroll
+      for (int n = 0; n < WarpState<kHeadDim>::kOutBlocks; ++n) {
+        state.out[n][half * 2] *= shrink;
+        state.out[n][half * 2 + 1] *= shrink;
+      }
+    }
+  }
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    state.sum[half] += Exponentials(scores, half, scale, largest[half] * scale);
+  }
+}
+
+// The weights of 16 keys as a matrix instruction's left operand.
+template <typename T, int kBlocks>
+__device__ __forceinline__ void PackWeights(const float (&weights)[kBlocks][4], int keys, uint32_t (&a)[4]) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const float(&pair)[4] = weights[keys / 8 + i / 2];
+    a[i] = Pack<T>(pair[i % 2 * 2], pair[i % 2 * 2 + 1]);
+  }
+}
+
+template <typename T, int kHeadDim>
+__device__ __forceinline__ void WriteOut(const WarpState<kHeadDim>& state, T* out, int64_t row_stride, int valid_rows) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    float sum = state.sum[half];
+    sum += __shfl_xor_sync(0xFFFFFFFFU, sum, 1);
+    sum += __shfl_xor_sync(0xFFFFFFFFU, sum, 2);
+    const int row = half * 8 + lane / 4;
+    if (row >= valid_rows) continue;
+    const float scale = 1.0F / sum;
+    T* place = out + row * row_stride + lane % 4 * 2;
+#pragma unroll
+    for (int n = 0; n < WarpState<kHeadDim>::kOutBlocks; ++n) {
+      *reinterpret_cast<uint32_t*>(place + n * 8) =
+          Pack<T>(state.out[n][half * 2] * scale, state.out[n][half * 2 + 1] * scale);
+    }
+  }
+}
+
+// Where the rows of a tile's head lie.
+template <typename T>
+struct TileRows {
+  const T* queries;
+  const T* keys;  // of the segment; values are `width` behind
+  int64_t width;  // of one of q, k, v
+  __device__ TileRows(const TileAttentionArgs& args, const AttentionTile& tile, int head)
+      : width(int64_t{args.heads} * args.head_dim) {
+    const T* qkv = static_cast<const T*>(args.qkv) + head * args.head_dim;
+    queries = qkv + tile.first_row * 3 * width;
+    keys = qkv + tile.segment_first * 3 * width + width;
+  }
+};
+
+// How many thread blocks of `kernel` the current device runs at a time; 0 where it cannot run it.
+template <typename Kernel>
+int32_t BlocksAtATime(Kernel* kernel, int shared_bytes) {
+  int device = 0;
+  int processors = 0;
+  int per_processor = 0;
+  if (cudaGetDevice(&device) != cudaSuccess ||
+      cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device) != cudaSuccess ||
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes) != cudaSuccess ||
+      cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_processor, kernel, kThreads, shared_bytes) != cudaSuccess) {
+    (void)cudaGetLastError();
+    return 0;
+  }
+  return processors * per_processor;
+}
+
+// Calls `launch` with values that stand for the element and the head; false where there is no kernel for them.
+template <int kHeadDim>
+struct Head {
+  static constexpr int kDim = kHeadDim;
+};
+template <typename Launch>
+bool ForAttentionShape(Element element, int32_t head_dim, const Launch& launch) {
+  const auto with_head = [&](auto zero) {
+    if (head_dim == 64) return launch(zero, Head<64>{}), true;
+    if (head_dim == 72) return launch(zero, Head<72>{}), true;
+    return false;
+  };
+  if (element == Element::kBf16) return with_head(__nv_bfloat16{});
+  if (element == Element::kFp16) return with_head(__half{});
+  return false;
+}
+
+inline float ScoreScale(int32_t head_dim) { return 1.4426950408889634F / sqrtf(static_cast<float>(head_dim)); }
+
+}  // namespace vitower

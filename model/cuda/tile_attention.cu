@@ -1,0 +1,141 @@
+#include "model/cuda/attention_tile.cuh"
+
+namespace vitower {
+namespace {
+
+// For every device from Ampere on: matrix instructions of one warp each, two stages of keys and values in flight.
+// Blocks are persistent: they stride over all (tile, head) pairs, so the launch does not depend on the batch.
+
+template <int kHeadDim>
+struct Layout {
+  static constexpr int kStride = QueryLayout<kHeadDim>::kStride;
+  static constexpr int kSteps = QueryLayout<kHeadDim>::kSteps;
+  static constexpr int kStageElements = 2 * kKeys * kStride;
+  static constexpr int kBytes = QueryLayout<kHeadDim>::kBytes + 2 * kStageElements * 2;
+};
+
+template <typename T, int kHeadDim>
+__device__ void CopyRows(T* target, const T* source, int64_t row_stride, int valid_rows) {
+  using L = Layout<kHeadDim>;
+  constexpr int kChunks = L::kSteps * 2;  // of 16 bytes
+  for (int i = static_cast<int>(threadIdx.x); i < kKeys * kChunks; i += kThreads) {
+    const int row = i / kChunks;
+    const int chunk = i % kChunks;
+    const bool valid = row < valid_rows && chunk * 8 < kHeadDim;
+    CopyAsync(target + row * L::kStride + chunk * 8, source + (valid ? row * row_stride + chunk * 8 : 0), valid);
+  }
+}
+
+template <typename T, int kHeadDim>
+__device__ __forceinline__ void Scores(const WarpState<kHeadDim>& state, const T* keys, int valid_keys,
+                                       float (&scores)[kKeys / 8][4]) {
+  using L = Layout<kHeadDim>;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const T* row = keys + (lane % 8 + lane / 16 * 8) * L::kStride + lane / 8 % 2 * 8;
+#pragma unroll
+  for (int first = 0; first < kKeys; first += 16) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) scores[first / 8][i] = scores[first / 8 + 1][i] = 0;
+    if (first >= valid_keys) continue;
+#pragma unroll
+    for (int step = 0; step < L::kSteps; ++step) {
+      uint32_t b[4];
+      LoadMatrices(b, row + first * L::kStride + step * 16);
+      MultiplyAdd<T>(scores[first / 8], state.queries[step], b[0], b[1]);
+      MultiplyAdd<T>(scores[first / 8 + 1], state.queries[step], b[2], b[3]);
+    }
+  }
+}
+
+template <typename T, int kHeadDim>
+__device__ __forceinline__ void AddValues(WarpState<kHeadDim>& state, const T* values, int valid_keys,
+                                          const float (&weights)[kKeys / 8][4]) {
+  using L = Layout<kHeadDim>;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const T* row = values + lane % 16 * L::kStride + lane / 16 * 8;
+#pragma unroll
+  for (int first = 0; first < kKeys; first += 16) {
+    if (first >= valid_keys) continue;
+    uint32_t a[4];
+    PackWeights<T>(weights, first, a);
+#pragma unroll
+    for (int step = 0; step < L::kSteps; ++step) {
+      uint32_t b[4];
+      LoadMatricesTransposed(b, row + first * L::kStride + step * 16);
+      MultiplyAdd<T>(state.out[step * 2], a, b[0], b[1]);
+      if (step * 2 + 1 < WarpState<kHeadDim>::kOutBlocks) MultiplyAdd<T>(state.out[step * 2 + 1], a, b[2], b[3]);
+    }
+  }
+}
+
+template <typename T, int kHeadDim>
+__device__ void AttendTile(const TileAttentionArgs& args, const AttentionTile& tile, int head, float scale, T* shared) {
+  using L = Layout<kHeadDim>;
+  const TileRows<T> rows(args, tile, head);
+  T* queries = shared;
+  T* stages = shared + QueryLayout<kHeadDim>::kBytes / 2;
+  const auto copy_stage = [&](int first_key) {
+    T* stage = stages + first_key / kKeys % 2 * L::kStageElements;
+    const T* source = rows.keys + first_key * 3 * rows.width;
+    CopyRows<T, kHeadDim>(stage, source, 3 * rows.width, tile.segment_length - first_key);
+    CopyRows<T, kHeadDim>(stage + kKeys * L::kStride, source + rows.width, 3 * rows.width,
+                          tile.segment_length - first_key);
+    CommitCopies();
+  };
+  copy_stage(0);
+  LoadQueries<T, kHeadDim>(queries, rows.queries, 3 * rows.width, args.rotary + int64_t{tile.first_row} * kHeadDim,
+                           tile.rows);
+  __syncthreads();
+  const int warp_first = static_cast<int>(threadIdx.x) / 32 * kWarpRows;
+  WarpState<kHeadDim> state;
+  StartWarp<T, kHeadDim>(state, queries + warp_first * L::kStride);
+
+  for (int first_key = 0; first_key < tile.segment_length; first_key += kKeys) {
+    WaitForCopies<0>();
+    __syncthreads();  // these keys have come, and nobody reads the other stage any more
+    if (first_key + kKeys < tile.segment_length) copy_stage(first_key + kKeys);
+    if (warp_first >= tile.rows) continue;
+    const T* stage = stages + first_key / kKeys % 2 * L::kStageElements;
+    const int valid_keys = tile.segment_length - first_key;
+    float scores[kKeys / 8][4];
+    Scores<T, kHeadDim>(state, stage, valid_keys, scores);
+    if (valid_keys < kKeys) MaskKeys(valid_keys, scores);
+    Softmax(state, scale, scores);
+    AddValues<T, kHeadDim>(state, stage + kKeys * L::kStride, valid_keys, scores);
+  }
+  WriteOut<T, kHeadDim>(state, static_cast<T*>(args.out) + (tile.first_row + warp_first) * rows.width + head * kHeadDim,
+                        rows.width, tile.rows - warp_first);
+  __syncthreads();  // before the next tile's copies
+}
+
+template <typename T, int kHeadDim>
+__global__ void __launch_bounds__(kThreads, 2) TileAttentionKernel(TileAttentionArgs args, float scale) {
+  extern __shared__ __align__(16) unsigned char shared[];
+  const int work = *args.tile_count * args.heads;
+  for (auto i = static_cast<int>(blockIdx.x); i < work; i += static_cast<int>(gridDim.x)) {
+    AttendTile<T, kHeadDim>(args, args.tiles[i / args.heads], i % args.heads, scale, reinterpret_cast<T*>(shared));
+  }
+}
+
+}  // namespace
+
+int32_t TileAttentionBlocks(Element element, int32_t head_dim) {
+  int32_t blocks = 0;
+  (void)ForAttentionShape(element, head_dim, [&](auto zero, auto head) {
+    constexpr int kDim = decltype(head)::kDim;
+    blocks = BlocksAtATime(TileAttentionKernel<decltype(zero), kDim>, Layout<kDim>::kBytes);
+  });
+  return blocks;
+}
+
+cudaError_t LaunchTileAttention(Element element, const TileAttentionArgs& args, cudaStream_t stream) {
+  const bool known = ForAttentionShape(element, args.head_dim, [&](auto zero, auto head) {
+    constexpr int kDim = decltype(head)::kDim;
+    TileAttentionKernel<decltype(zero), kDim>
+        <<<static_cast<unsigned>(args.blocks), kThreads, Layout<kDim>::kBytes, stream>>>(args,
+                                                                                         ScoreScale(args.head_dim));
+  });
+  return known ? cudaGetLastError() : cudaErrorInvalidValue;
+}
+
+}  // namespace vitower
