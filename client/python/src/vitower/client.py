@@ -1,0 +1,198 @@
+"""The synchronous client."""
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Literal, overload
+
+from vitower import loop_thread
+from vitower.connection import Connection, Settings, Tls
+from vitower.embedding import Embedding
+from vitower.engine import Engine, Outcome
+from vitower.errors import CallError, ItemError
+from vitower.info import ModelInfo
+from vitower.inputs import is_slow
+from vitower.options import Options
+from vitower.retry import DEFAULT_RETRY, Retry
+from vitower.run import Ended, Event, Failed, OnError, Preparer, Sequencer, as_item, check_on_error
+
+_PREPARE_THREADS = 4  # Reading files and converting pictures; both release the interpreter's lock.
+
+
+class Client:
+    """A client of one server (or of all replicas behind one name). Connects when first used.
+
+    `target`: HOST:PORT or a gRPC name. `channels`: connections; items are spread over them. `token`: sent as a bearer
+    token. `tls`: True for the roots that gRPC ships, or a Tls. `timeout`: seconds, of a call, and of each item of
+    embed_stream from when it was taken until it is answered, tries included. `max_in_flight`: items taken and not yet
+    handed out, which bounds the memory of a run: items and answers of so many. `retry`: see Retry.
+
+    Thread-safe: any number of calls may run at once. Not for a process forked after it was made (RuntimeError): make
+    one in each worker; it may be pickled, which makes a new one from the same settings. Wrong values raise ValueError.
+    """
+
+    def __init__(self, target: str, *, channels: int = 1, token: str | None = None, tls: Tls | bool | None = None,
+                 timeout: float = 300.0, max_in_flight: int = 64, retry: Retry = DEFAULT_RETRY) -> None:
+        self._settings = Settings(target, channels, token, tls, timeout, max_in_flight, retry)
+        self._loop = loop_thread.shared()
+        self._pid = os.getpid()
+        self._closed = False
+        self._connection = self._loop.run(self._connect())
+        self._pool = ThreadPoolExecutor(_PREPARE_THREADS, thread_name_prefix="vitower-prepare")
+
+    async def _connect(self) -> Connection:
+        return Connection(self._settings)
+
+    def __reduce__(self) -> tuple[Any, tuple[Settings]]:
+        return _remake, (self._settings,)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the channels; runs that are under way fail. Idempotent."""
+        if not self._closed and os.getpid() == self._pid:
+            self._closed = True
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._loop.end(self._connection.close())
+
+    def info(self) -> ModelInfo:
+        """What the server serves, asked anew. CallError where it does not answer within the policy of `retry`."""
+        self._check_usable()
+        return self._loop.run(self._connection.fetch_info())
+
+    def health(self) -> str:
+        """The server's status: "SERVING", "NOT_SERVING", ... CallError where it cannot be reached; not tried again."""
+        self._check_usable()
+        return self._loop.run(self._connection.health())
+
+    @overload
+    def embed(self, images: Iterable[Any], *, on_error: Literal["raise"] = "raise",
+              **options: Any) -> list[Embedding]: ...
+
+    @overload
+    def embed(self, images: Iterable[Any], *, on_error: Literal["return"],
+              **options: Any) -> list[Embedding | ItemError]: ...
+
+    def embed(self, images: Iterable[Any], *, on_error: OnError = "raise", **options: Any) -> Any:
+        """The embeddings of some images or clips (see Item for what they may be), in their order.
+
+        `options` are the fields of Options. The first item that is refused raises its ItemError, or with
+        on_error="return" stands in its place. CallError where the call fails as a whole.
+        """
+        _check_many(images)
+        deadline = time.monotonic() + self._settings.timeout
+        return list(self._run(images, Options(**options), True, on_error, deadline))
+
+    @overload
+    def embed_stream(self, items: Iterable[Any], *, ordered: bool = False, on_error: Literal["raise"] = "raise",
+                     **options: Any) -> Iterator[Embedding]: ...
+
+    @overload
+    def embed_stream(self, items: Iterable[Any], *, ordered: bool = False, on_error: Literal["return"],
+                     **options: Any) -> Iterator[Embedding | ItemError]: ...
+
+    def embed_stream(self, items: Iterable[Any], *, ordered: bool = False, on_error: OnError = "raise",
+                     **options: Any) -> Any:
+        """Embeds items as they come, `max_in_flight` at a time, and yields each as soon as it is done.
+
+        `items` is read by a thread of its own, ahead of what is yielded; it may be endless. Which item an embedding is
+        of say its `index` and `id`; `ordered` keeps the order of the items. `options` and `on_error` are as in embed.
+        A CallError ends the run, also with on_error="return". Closing the iterator drops what is in flight.
+        """
+        _check_many(items)
+        return self._run(items, Options(**options), ordered, on_error, None)
+
+    def _run(self, items: Iterable[Any], options: Options, ordered: bool, on_error: OnError,
+             deadline: float | None) -> Iterator[Outcome]:
+        self._check_usable()
+        check_on_error(on_error)
+        return self._outcomes(items, options, Sequencer(ordered, on_error), deadline)
+
+    def _outcomes(self, items: Iterable[Any], options: Options, sequencer: Sequencer,
+                  deadline: float | None) -> Iterator[Outcome]:
+        events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        engine = self._loop.run(self._start(events, deadline))
+        loop = self._loop.loop
+
+        def submit(index: int, id: str, body: bytes) -> None:
+            loop.call_soon_threadsafe(engine.submit, index, id, body)
+
+        prepare = Preparer(options, len(engine.info.deepstack_visual_indexes), submit, events.put)
+        feeder = _Feeder(items, self._settings.max_in_flight, prepare, self._pool, events)
+        try:
+            while not sequencer.finished:
+                for outcome in sequencer.outcomes(events.get()):
+                    feeder.window.release()
+                    yield outcome
+            self._loop.run(engine.finish())
+        finally:
+            feeder.stop()
+            self._loop.end(engine.close())
+
+    async def _start(self, events: "queue.SimpleQueue[Event]", deadline: float | None) -> Engine:
+        info = await self._connection.info()
+        return Engine(self._connection, info, lambda index, outcome: events.put((index, outcome)),
+                      lambda error: events.put(Failed(error)), deadline)
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise CallError("CANCELLED", "the client is closed")
+        if os.getpid() != self._pid:
+            raise RuntimeError("this vitower Client was made before the process forked: make one in each worker")
+
+
+class _Feeder:
+    """A thread that takes items as the window allows and has them prepared. `window`: one permit an item in flight."""
+
+    def __init__(self, items: Iterable[Any], max_in_flight: int, prepare: Preparer, pool: ThreadPoolExecutor,
+                 events: "queue.SimpleQueue[Event]") -> None:
+        self.window = threading.Semaphore(max_in_flight)
+        self._items, self._prepare, self._pool, self._events = items, prepare, pool, events
+        self._stopped = False
+        threading.Thread(target=self._main, name="vitower-feeder", daemon=True).start()
+
+    def stop(self) -> None:
+        """No item is taken from now on; one that is being waited for is not sent."""
+        self._stopped = True
+        self.window.release()
+
+    def _main(self) -> None:
+        try:
+            self._events.put(Ended(self._feed()))
+        except BaseException as error:
+            self._events.put(Failed(error))
+
+    def _feed(self) -> int:
+        iterator, count = iter(self._items), 0
+        while True:
+            self.window.acquire()
+            if self._stopped:
+                return count
+            try:
+                item = as_item(next(iterator))
+            except StopIteration:
+                return count
+            if is_slow(item.source):
+                self._pool.submit(self._prepare, count, item)
+            else:
+                self._prepare(count, item)
+            count += 1
+
+
+def _check_many(items: Any) -> None:
+    if isinstance(items, (str, bytes, os.PathLike)):
+        raise TypeError(f"a list of items is needed, not one {type(items).__name__}")
+
+
+def _remake(settings: Settings) -> Client:
+    return Client(settings.target, channels=settings.channels, token=settings.token, tls=settings.tls,
+                  timeout=settings.timeout, max_in_flight=settings.max_in_flight, retry=settings.retry)

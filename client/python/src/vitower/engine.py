@@ -1,0 +1,269 @@
+"""Items in flight on one or several streams: sending, answering, trying again, timing out."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import grpc.aio
+
+from vitower import wire
+from vitower.answer import Answer
+from vitower.connection import Connection, call_error, pause_after
+from vitower.embedding import Embedding
+from vitower.errors import CallError, ItemError, VitowerError
+from vitower.info import ModelInfo
+
+Outcome = Embedding | ItemError
+
+_DEFAULT_CHUNK_BYTES = 3 << 20  # Below gRPC's default limit of a message, where the server does not tell its own.
+_FINISH_SECONDS = 5.0  # For the server to end a stream on which nothing is left to do.
+
+
+class Work:
+    """An item on its way. `deadline` is in the loop's time."""
+
+    __slots__ = ("index", "id", "body", "deadline", "failures", "answer", "done")
+
+    def __init__(self, index: int, id: str, body: bytes, deadline: float) -> None:
+        self.index, self.id, self.body, self.deadline = index, id, body, deadline
+        self.failures = 0
+        self.answer: Answer | None = None
+        self.done = False
+
+
+class Engine:
+    """Sends items over a connection's channels, one stream each, and reports each item's outcome exactly once.
+
+    Lives on one event loop: every method is called there. `on_done(index, outcome)` and `on_failed(error)` are called
+    there too and must not block. After on_failed nothing more is reported. How many items are in flight is the
+    caller's affair: each holds its bytes here until it is answered. `deadline` (loop time), where set, ends every item;
+    otherwise each has the connection's timeout from its submission.
+    """
+
+    def __init__(self, connection: Connection, info: ModelInfo, on_done: Callable[[int, Outcome], None],
+                 on_failed: Callable[[BaseException], None], deadline: float | None = None) -> None:
+        self.connection, self.info = connection, info
+        self.chunk_bytes = info.limits.stream_chunk_bytes or _DEFAULT_CHUNK_BYTES
+        self.loop = asyncio.get_running_loop()
+        self.deadline = deadline
+        self.closed = False
+        self._on_done, self._on_failed = on_done, on_failed
+        self._live: deque[Work] = deque()  # in order of deadline; answered ones leave at the front
+        self._timer: asyncio.TimerHandle | None = None
+        self._next_key = 0
+        self._lanes = [_Lane(self, channel) for channel in connection.channels]
+
+    def submit(self, index: int, id: str, body: bytes) -> None:
+        """Takes an item, whose serialised Item message is `body`."""
+        if self.closed:
+            return
+        end = self.deadline if self.deadline is not None else self.loop.time() + self.connection.settings.timeout
+        work = Work(index, id, body, end)
+        self._live.append(work)
+        if self._timer is None:
+            self._timer = self.loop.call_at(work.deadline, self._expire)
+        self._assign(work)
+
+    async def finish(self) -> None:
+        """Ends the streams once every item has its outcome: tells the server so and lets it end them."""
+        if not any(lane.load for lane in self._lanes):  # else the server would go on with what has timed out here
+            finishing = [asyncio.ensure_future(lane.finish()) for lane in self._lanes]
+            await asyncio.wait(finishing, timeout=_FINISH_SECONDS)
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends the streams at once; what is in flight is dropped and not reported. Idempotent."""
+        self.closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        await asyncio.gather(*(lane.close() for lane in self._lanes))
+
+    def next_key(self) -> int:
+        self._next_key += 1
+        return self._next_key
+
+    def answered(self, work: Work, answer: Answer) -> None:
+        """A lane has a complete answer."""
+        retry = self.connection.settings.retry
+        error = answer.error(work.index, work.id)
+        if error is None:
+            self._finish(work, answer.embedding(work.index, work.id, self.info.fingerprint))
+            return
+        wait = answer.retry_after
+        if error.code == "UNAVAILABLE":
+            work.failures += 1
+            wait = retry.pause(work.failures) if work.failures < retry.attempts else None
+        if wait is None:
+            self._finish(work, error)
+        else:
+            work.answer = None
+            self.loop.call_later(retry.spread(wait), self._assign, work)
+
+    def fail(self, error: BaseException) -> None:
+        """Nothing more can be sent."""
+        if not self.closed:
+            self.closed = True
+            self._on_failed(error)
+
+    async def check_weights(self, channel: grpc.aio.Channel) -> None:
+        """CallError where a server that came back serves other weights: one run never mixes two models."""
+        now = await self.connection.fetch_info(channel)
+        if now.fingerprint != self.info.fingerprint:
+            raise CallError("FAILED_PRECONDITION", f"the server now serves {now.name} with fingerprint "
+                                                   f"{now.fingerprint}, not {self.info.fingerprint} as before")
+
+    def _assign(self, work: Work) -> None:
+        if not work.done and not self.closed:
+            min(self._lanes, key=lambda lane: lane.load).push(work)
+
+    def _finish(self, work: Work, outcome: Outcome) -> None:
+        if work.done or self.closed:
+            return
+        work.done, work.body, work.answer = True, b"", None
+        while self._live and self._live[0].done:
+            self._live.popleft()
+        self._on_done(work.index, outcome)
+
+    def _expire(self) -> None:
+        self._timer = None
+        while self._live and (self._live[0].done or self._live[0].deadline <= self.loop.time()):
+            work = self._live.popleft()
+            message = f"no answer within the timeout of {self.connection.settings.timeout:g} s"
+            self._finish(work, ItemError("DEADLINE_EXCEEDED", message, work.id, work.index))
+        if self._live and not self.closed:
+            self._timer = self.loop.call_at(self._live[0].deadline, self._expire)
+
+
+class _Lane:
+    """One channel's stream: opened when there is something to send, opened again when it breaks."""
+
+    def __init__(self, engine: Engine, channel: grpc.aio.Channel) -> None:
+        self._engine, self._channel = engine, channel
+        self._waiting: deque[Work] = deque()
+        self._sent: dict[int, Work] = {}
+        self._wake = asyncio.Event()
+        self._progress = False  # something was answered since the stream was opened
+        self._finishing = False
+        self._task = engine.loop.create_task(self._run())
+
+    @property
+    def load(self) -> int:
+        return len(self._waiting) + len(self._sent)
+
+    def push(self, work: Work) -> None:
+        self._waiting.append(work)
+        self._wake.set()
+
+    async def finish(self) -> None:
+        """Half-closes the stream and waits for the server to end it."""
+        self._finishing = True
+        self._wake.set()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def close(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        failures = 0
+        wait: float | None = None  # until the stream is opened again
+        try:
+            while await self._something_to_send():
+                if wait is not None:
+                    await asyncio.sleep(wait)
+                    await self._engine.check_weights(self._channel)
+                self._progress = False
+                error = await self._stream()
+                failures = 0 if not self.load else 1 if self._progress else failures + 1
+                wait = self._pause_after(error, failures)
+                self._take_back()
+        except asyncio.CancelledError:
+            # gRPC raises it too where the server cancelled the stream.
+            self._engine.fail(CallError("CANCELLED", "the server cancelled the stream"))
+            raise
+        except VitowerError as error:
+            self._engine.fail(error)
+        except Exception as error:
+            self._engine.fail(CallError("INTERNAL", f"{type(error).__name__}: {error}"))
+
+    async def _something_to_send(self) -> bool:
+        """Waits for it; False once there will be nothing more."""
+        while not self._waiting and not self._finishing:
+            self._wake.clear()
+            await self._wake.wait()
+        return bool(self._waiting)
+
+    async def _stream(self) -> grpc.aio.AioRpcError | None:
+        """Serves one stream until it ends; what broke it, or None where the server ended it early with OK."""
+        engine = self._engine
+        timeout = None if engine.deadline is None else max(engine.deadline - engine.loop.time(), 0) + 1
+        call = engine.connection.open_stream(self._channel, timeout)
+        sender = engine.loop.create_task(self._send(call))
+        try:
+            while True:
+                message = await call.read()
+                if message is grpc.aio.EOF:
+                    return None
+                self._receive(message)
+        except grpc.aio.AioRpcError as error:
+            return error
+        finally:
+            sender.cancel()
+            call.cancel()
+            await asyncio.gather(sender, return_exceptions=True)
+
+    def _pause_after(self, error: grpc.aio.AioRpcError | None, failures: int) -> float:
+        """Seconds until the stream is opened again; CallError where its failure is final."""
+        retry = self._engine.connection.settings.retry
+        if error is not None:
+            wait = pause_after(error, failures, retry)
+            if wait is None:
+                raise call_error(error)
+            return wait
+        if failures >= retry.attempts:
+            raise CallError("UNAVAILABLE", "the server keeps ending the stream before it has answered")
+        return retry.spread(retry.pause(failures))
+
+    def _take_back(self) -> None:
+        """What was sent and not answered is to be sent again, before the rest."""
+        unanswered = [work for work in self._sent.values() if not work.done]
+        for work in unanswered:
+            work.answer = None
+        self._sent.clear()
+        self._waiting.extendleft(reversed(unanswered))
+
+    async def _send(self, call: Any) -> None:
+        chunk_bytes = self._engine.chunk_bytes
+        try:
+            while await self._something_to_send():
+                work = self._waiting.popleft()
+                if work.done:
+                    continue
+                key, body = self._engine.next_key(), work.body
+                self._sent[key] = work
+                if len(body) <= chunk_bytes:
+                    await call.write(wire.item_request(key, body))
+                    continue
+                for part in wire.part_requests(key, body, chunk_bytes):
+                    await call.write(part)
+            await call.done_writing()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass  # the stream is broken: whoever reads is told why
+
+    def _receive(self, message: bytes) -> None:
+        key, number, body = wire.split_answer(message)
+        work = self._sent.get(key)
+        if work is None or work.done:  # timed out: its answer comes too late
+            self._sent.pop(key, None)
+            return
+        if number == wire.RESPONSE_RESULT:
+            work.answer = Answer(body)
+        elif work.answer is not None:
+            work.answer.add(body)
+        else:
+            raise ValueError("a part of an answer before its result")
+        if work.answer.complete:
+            self._progress = True
+            del self._sent[key]
+            self._engine.answered(work, work.answer)
