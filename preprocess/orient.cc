@@ -37,23 +37,29 @@ Walk WalkOf(int orientation, ImageSize stored) {
 
 }  // namespace
 
-RgbImage Orient(RgbImage image, int orientation) {
-  if (orientation <= 1 || orientation > 8) return image;
-  const Walk walk = WalkOf(orientation, image.size);
-  RgbImage upright{.size = image.size, .rgb = std::vector<uint8_t>(image.rgb.size())};
-  if (orientation >= 5) std::swap(upright.size.height, upright.size.width);
-  const auto [height, width] = upright.size;
+ImageSize Upright(ImageSize stored, int orientation) {
+  return orientation >= 5 ? ImageSize{.height = stored.width, .width = stored.height} : stored;
+}
+
+void OrientInto(absl::Span<const uint8_t> stored, ImageSize size, int orientation, uint8_t* upright) {
+  const Walk walk = WalkOf(orientation, size);
+  const auto [height, width] = Upright(size, orientation);
   constexpr int64_t kTile = 32;  // px; a transposed tile's lines stay in cache
   for (int64_t top = 0; top < height; top += kTile) {
     for (int64_t left = 0; left < width; left += kTile) {
       for (int64_t y = top; y < std::min(top + kTile, height); ++y) {
         for (int64_t x = left; x < std::min(left + kTile, width); ++x) {
-          std::memcpy(&upright.rgb[3 * (y * width + x)], &image.rgb[3 * (walk.origin + y * walk.down + x * walk.right)],
-                      3);
+          std::memcpy(&upright[3 * (y * width + x)], &stored[3 * (walk.origin + y * walk.down + x * walk.right)], 3);
         }
       }
     }
   }
+}
+
+RgbImage Orient(RgbImage image, int orientation) {
+  if (orientation <= 1 || orientation > 8) return image;
+  RgbImage upright{.size = Upright(image.size, orientation), .rgb = std::vector<uint8_t>(image.rgb.size())};
+  OrientInto(image.rgb, image.size, orientation, upright.rgb.data());
   return upright;
 }
 

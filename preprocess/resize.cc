@@ -37,8 +37,9 @@ absl::StatusOr<Frames> ResizeToFrames(RgbImage image, ImageSize target, const Im
     return frames;
   }
   try {
-    frames.rgb.resize(static_cast<size_t>(target.height * target.width * 3));
-    ResampleBicubic(image.rgb, image.size, absl::MakeSpan(frames.rgb), target);
+    std::vector<uint8_t> rgb(static_cast<size_t>(target.height * target.width * 3));
+    ResampleBicubic(image.rgb, image.size, absl::MakeSpan(rgb), target);
+    frames.rgb = std::move(rgb);
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError(
         absl::StrCat("not enough memory to resize to ", target.width, " x ", target.height, " pixels"));

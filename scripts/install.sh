@@ -12,11 +12,17 @@ cd "$(dirname "$0")/.."
 
 packages=(g++ cmake ninja-build ccache pkg-config python3-venv ca-certificates
   libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libabsl-dev
-  libopencv-dev libjpeg-dev libgif-dev libssl-dev libspdlog-dev prometheus-cpp-dev libcli11-dev nlohmann-json3-dev)
+  libopencv-dev libjpeg-dev libgif-dev libavformat-dev libavcodec-dev libavutil-dev libswscale-dev
+  libssl-dev libspdlog-dev prometheus-cpp-dev libcli11-dev nlohmann-json3-dev)
 torch="torch==2.13.0"
 python_packages=()
 if [[ ${1:-} == --tests ]]; then
-  packages+=(libgtest-dev libgmock-dev libbenchmark-dev clang clang-tidy prometheus curl git procps)
+  packages+=(libgtest-dev libgmock-dev libbenchmark-dev clang clang-tidy prometheus docker-compose curl git procps)
+  # Ubuntu has these two as snaps only.
+  if grep -q '^ID=debian' /etc/os-release; then
+    packages+=(chromium)
+    command -v kubectl >/dev/null || packages+=(kubernetes-client)
+  fi
   python_packages=(-r tests/requirements.txt)
 elif [[ -n ${1:-} ]]; then
   sed -n '2,9p' "$0"; exit 2
@@ -55,7 +61,7 @@ fi
 if ((${#python_packages[@]})); then
   stamp=.venv/requirements.sha256
   if ! sha256sum --status -c "$stamp" 2>/dev/null ||
-     ! .venv/bin/python -c "import grpc, grpc_tools, numpy, PIL, pytest, safetensors, transformers" 2>/dev/null; then
+     ! .venv/bin/python -c "import av, grpc, grpc_tools, numpy, PIL, pyarrow, pytest, ray, safetensors, tqdm, transformers" 2>/dev/null; then
     echo "install: Python packages of the tests"
     "${pip[@]}" install -q "${python_packages[@]}"
     "${pip[@]}" install -q --no-deps -r tests/requirements-no-deps.txt

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Draws the sample images of docs/samples: scenes of our own, so that anybody may use them for anything.
+"""Draws the sample images and the clip of docs/samples: scenes of our own, so that anybody may use them for anything.
 
-Run with the Python that holds Pillow and numpy: .venv/bin/python scripts/make_samples.py
+Run with the Python that holds Pillow, numpy and PyAV: .venv/bin/python scripts/make_samples.py
 """
 import pathlib
 
+import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
@@ -55,6 +56,28 @@ def still_life(width, height, seed):
     return image
 
 
+def pan(path, width, height, seconds, fps=30):
+    """A slow pan over the hills with a sun that sinks: H.264, tagged BT.709, a key frame every second."""
+    hills = np.asarray(landscape(width * 2, height, 4).filter(ImageFilter.GaussianBlur(1)))
+    frames = seconds * fps
+    bt709 = {"colorspace": 1, "color_primaries": 1, "color_trc": 1, "color_range": 1}
+    with av.open(str(path), "w", options={"movflags": "faststart", "fflags": "bitexact"}) as target:
+        stream = target.add_stream("libx264", rate=fps, options={"crf": "27", "threads": "1", "preset": "slow"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.gop_size = fps
+        for name, value in bt709.items():
+            setattr(stream.codec_context, name, value)
+        for index in range(frames):
+            left = index * width // frames
+            picture = Image.fromarray(hills[:, left : left + width])
+            y = height * (0.15 + 0.25 * index / frames)
+            ImageDraw.Draw(picture).ellipse([width * 0.6, y, width * 0.6 + 36, y + 36], fill=(255, 236, 170))
+            frame = av.VideoFrame.from_image(picture).reformat(format="yuv420p", dst_colorspace=1, dst_color_range=1)
+            frame.pts = index
+            target.mux(stream.encode(frame))
+        target.mux(stream.encode(None))
+
+
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
     landscape(1280, 720, 1).save(OUT / "hills-720p.jpg", quality=85)
@@ -65,6 +88,7 @@ def main():
     chart(448).save(OUT / "chart.png", optimize=True)
     still_life(320, 240, 3).save(OUT / "discs-alpha.webp", quality=80)
     frames = [chart(256).rotate(10 * i, fillcolor="white").quantize(32) for i in range(3)]
+    pan(OUT / "pan.mp4", 480, 270, 3)
     frames[0].save(OUT / "turning.gif", save_all=True, append_images=frames[1:], duration=200, loop=0)
 
 

@@ -1,0 +1,155 @@
+// Encoded clips: one of docs/samples, whole and mistreated. Pixels are compared in tests/parity/test_video.py.
+#include "preprocess/video.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <random>
+#include <string_view>
+#include <thread>
+
+namespace vitower {
+namespace {
+
+using ::testing::AnyOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr VideoLimits kLimits = {.max_frame_pixels = 1 << 22, .max_seconds = 100, .max_frames = 1000};
+constexpr ClipOptions kOptions = {.min_pixels = 4096, .max_pixels = 1 << 18, .max_patches = 1 << 16};
+
+std::vector<uint8_t> Sample(const std::string& name) {
+  std::ifstream file(std::string(VITOWER_SAMPLES_DIR) + "/" + name, std::ios::binary);
+  EXPECT_TRUE(file.is_open()) << name;
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+absl::StatusOr<Clip> Decode(const std::vector<uint8_t>& bytes, const SamplingOptions& sampling = {}) {
+  return DecodeVideo(bytes, kLimits, sampling, kOptions);
+}
+
+std::string Message(const absl::Status& status) {
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+  return std::string(status.message());
+}
+
+TEST(Video, TheHeaderSaysWhatTheClipHolds) {
+  const absl::StatusOr<VideoHeader> header = ProbeVideo(Sample("pan.mp4"), kLimits);
+  ASSERT_TRUE(header.ok()) << header.status();
+  EXPECT_EQ(header->container, "mp4");
+  EXPECT_EQ(header->codec, "h264");
+  EXPECT_EQ(header->size, (ImageSize{.height = 270, .width = 480}));
+  EXPECT_EQ(header->fps, 30);
+  EXPECT_EQ(header->frame_count, 90);
+  EXPECT_DOUBLE_EQ(header->duration_seconds, 3);
+}
+
+TEST(Video, AGifIsAClipToo) {
+  const absl::StatusOr<VideoHeader> header = ProbeVideo(Sample("turning.gif"), kLimits);
+  ASSERT_TRUE(header.ok()) << header.status();
+  EXPECT_EQ(header->frame_count, 3);
+  const absl::StatusOr<Clip> clip = Decode(Sample("turning.gif"));
+  ASSERT_TRUE(clip.ok()) << clip.status();
+  EXPECT_THAT(clip->frame_indices, ElementsAre(0, 1, 2));
+  EXPECT_TRUE(clip->padded);
+}
+
+TEST(Video, TheClipCarriesWhatWasSampled) {
+  const absl::StatusOr<Clip> clip = Decode(Sample("pan.mp4"));
+  ASSERT_TRUE(clip.ok()) << clip.status();
+  EXPECT_THAT(clip->frame_indices, ElementsAre(0, 18, 36, 53, 71, 89));
+  EXPECT_EQ(clip->source_fps, 30);
+  EXPECT_THAT(clip->slice_timestamps,
+              ElementsAre((0 + 18 / 30.0) / 2, (36 / 30.0 + 53 / 30.0) / 2, (71 / 30.0 + 89 / 30.0) / 2));
+  EXPECT_EQ(clip->frames.frame_count, 6);
+  EXPECT_EQ(clip->frames.grid.t, 3);
+  EXPECT_EQ(static_cast<int64_t>(clip->frames.rgb.size()), 6 * clip->frames.height * clip->frames.width * 3);
+  EXPECT_FALSE(clip->padded);
+  EXPECT_GT(clip->decode_time.count(), 0);
+  EXPECT_GT(clip->resize_time.count(), 0);
+}
+
+TEST(Video, IndicesCountFromTheBeginningOfTheWholeClip) {
+  const absl::StatusOr<Clip> clip =
+      Decode(Sample("pan.mp4"), {.num_frames = 2, .start_seconds = 1.5, .end_seconds = 2});
+  ASSERT_TRUE(clip.ok()) << clip.status();
+  EXPECT_THAT(clip->frame_indices, ElementsAre(45, 59));
+}
+
+TEST(Video, EveryCutOfTheFileIsAnError) {
+  const std::vector<uint8_t> bytes = Sample("pan.mp4");
+  for (size_t size = 0; size < bytes.size(); size += 1 + bytes.size() / 200) {
+    const absl::StatusOr<Clip> clip = Decode({bytes.begin(), bytes.begin() + static_cast<int64_t>(size)});
+    ASSERT_FALSE(clip.ok()) << size;
+    EXPECT_THAT(Message(clip.status()), AnyOf(HasSubstr("truncated"), HasSubstr("empty"), HasSubstr("unknown")));
+  }
+}
+
+TEST(Video, DamagedBytesGiveAllFramesOrAnError) {
+  std::mt19937 random(8);
+  const std::vector<uint8_t> bytes = Sample("pan.mp4");
+  int refused = 0;
+  for (int round = 0; round < 60; ++round) {
+    std::vector<uint8_t> damaged = bytes;
+    const size_t reach = round % 2 == 0 ? damaged.size() : size_t{3000};
+    for (int i = 0; i <= round % 4; ++i) damaged[random() % reach] = static_cast<uint8_t>(random());
+    const absl::StatusOr<Clip> clip = Decode(damaged, {.num_frames = 5});
+    refused += clip.ok() ? 0 : 1;
+    EXPECT_TRUE(!clip.ok() || clip->frames.frame_count == 5);
+  }
+  EXPECT_GT(refused, 8);
+}
+
+TEST(Video, WhatIsNoClipIsRefusedByName) {
+  const auto refusal = [](std::string_view text) {
+    return Message(ProbeVideo(std::vector<uint8_t>(text.begin(), text.end()), kLimits).status());
+  };
+  EXPECT_EQ(refusal(""), "video is empty: 0 bytes");
+  EXPECT_THAT(refusal("hello, I am a text"), HasSubstr("it begins with the bytes \"hello, I am \""));
+  EXPECT_THAT(refusal("#EXTM3U\nhttp://example.com/a.ts\n"), HasSubstr("unknown video format"));
+  EXPECT_THAT(refusal("ffconcat version 1.0\nfile /etc/passwd\n"), HasSubstr("unknown video format"));
+  EXPECT_THAT(refusal({"\0\0\0\x10"
+                       "ftypisom\0\0\0\0",
+                       16}),
+              HasSubstr("no moov box"));
+  EXPECT_THAT(refusal({"RIFF\x04\0\0\0AVI ", 12}), HasSubstr("avi"));
+  EXPECT_THAT(refusal("GIF89a\x05"), HasSubstr("gif video"));
+  EXPECT_THAT(refusal("\x1A\x45\xDF\xA3\xFF\xFF"), HasSubstr("matroska video"));
+}
+
+TEST(Video, LimitsHoldBeforeAnythingIsDecoded) {
+  const std::vector<uint8_t> bytes = Sample("pan.mp4");
+  VideoLimits limits = kLimits;
+  limits.max_frames = 89;
+  EXPECT_THAT(Message(ProbeVideo(bytes, limits).status()), HasSubstr("90 frames, the limit is 89"));
+  limits = kLimits;
+  limits.max_seconds = 2.5;
+  EXPECT_THAT(Message(ProbeVideo(bytes, limits).status()), HasSubstr("3 s long, the limit is 2.5 s"));
+  limits = kLimits;
+  limits.max_frame_pixels = 480 * 270 - 1;
+  EXPECT_THAT(Message(ProbeVideo(bytes, limits).status()), HasSubstr("129600 pixels, the limit is 129599"));
+  ClipOptions options = kOptions;
+  options.max_patches = 10;
+  EXPECT_THAT(Message(DecodeVideo(bytes, kLimits, {}, options).status()), HasSubstr("the limit is 10"));
+}
+
+TEST(Video, ManyThreadsDecodeAtOnce) {
+  const std::vector<uint8_t> bytes = Sample("pan.mp4");
+  const absl::StatusOr<Clip> want = Decode(bytes);
+  ASSERT_TRUE(want.ok());
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      const absl::StatusOr<Clip> clip = Decode(bytes);
+      ASSERT_TRUE(clip.ok()) << clip.status();
+      EXPECT_TRUE(std::equal(want->frames.rgb.begin(), want->frames.rgb.end(), clip->frames.rgb.begin()));
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+}  // namespace
+}  // namespace vitower
