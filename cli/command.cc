@@ -11,7 +11,9 @@ namespace {
 constexpr char kSourcesHelp[] =
     "\nEvery --flag is also an environment variable (--max-batch-patches: VITOWER_MAX_BATCH_PATCHES) and a key of the\n"
     "file given as --config (max-batch-patches = 2048, at its top or in a section named after the sub-command).\n"
-    "The flag outweighs the variable, the variable the file, the file the default.\n";
+    "The flag outweighs the variable, the variable the file, the file the default. A variable VITOWER_... of no "
+    "option\n"
+    "is refused.\n";
 
 }  // namespace
 

@@ -20,6 +20,7 @@ class Command {
   Command& operator=(const Command&) = delete;
 
   bool chosen() const { return app_.parsed(); }
+  std::vector<std::string> option_names() const { return options_.names(); }
 
   // REQUIRES: the command line was parsed. Settles the options, answers --print-config, then executes.
   ExitCode Run();

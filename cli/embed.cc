@@ -24,6 +24,7 @@ constexpr char kExamples[] =
     "  vitower embed cat.jpg --model random:2b --output cat.safetensors\n"
     "  vitower embed photos/ --server localhost:50051 --output embeddings/ --times\n"
     "  vitower embed photos/ --server localhost:50051 --output embeddings/ --format npy --dtype fp32\n"
+    "  vitower embed talk.mp4 --server localhost:50051 --output talk.safetensors --video-fps 1 --start 30s --end 90s\n"
     "  curl -s https://example.org/a.jpg | vitower embed - --server localhost:50051 --output a.npy --outputs pooled\n"
     "  python3 -c \"import numpy; print(numpy.load('a.npy').shape)\"";
 
@@ -36,8 +37,10 @@ double Sum(const std::vector<std::pair<std::string, double>>& stage_seconds) {
 class Embed final : public Command {
  public:
   explicit Embed(CLI::App& root)
-      : Command(root, "embed", "Embed image files: by a server (--server), or in this process (--model).", kExamples) {
-    app().add_option("inputs", arguments_, "image files and folders (searched for images), or - for standard input");
+      : Command(root, "embed", "Embed image and clip files: by a server (--server), or in this process (--model).",
+                kExamples) {
+    app().add_option("inputs", arguments_,
+                     "image and clip files and folders (searched for both), or - for standard input");
     AddWhereOptions();
     AddWhatOptions();
     AddHowOptions();
@@ -61,37 +64,42 @@ class Embed final : public Command {
   void AddWhatOptions() {
     options().Add(
         {"outputs", "LIST", "tokens,deepstack",
-         "what to write: tokens, deepstack (every level), deepstack_N (one level), pooled (mean of the tokens)"},
+         "what to write: tokens, deepstack (every level), deepstack_N (one level), pooled (mean of the tokens), "
+         "pooled_slices (mean of each temporal slice's)"},
         Into(&choices_.outputs, ParseOutputs));
+    options().AddSwitch("l2-normalize", "scale the vectors of pooled and pooled_slices to length 1",
+                        &choices_.outputs.l2_normalize);
     options().Add({"dtype", "DTYPE", "",
                    "bf16, fp16 or fp32, of what is written; with --model, bf16 and fp32 are also what the tower "
                    "computes in (default: the tower's own)"},
                   Into(&choices_.dtype, ParseDType));
     AddImageFlags(options(), &choices_.image);
+    AddClipFlags(options(), &choices_.clip);
   }
 
   void AddHowOptions() {
-    options().Add({"batch-items", "N", "8", "with --server: images in one call"},
-                  Into(&remote_.batch_items, ParseInt, /*min=*/1));
-    options().Add({"concurrency", "N", "4", "with --server: calls in flight"},
-                  Into(&remote_.concurrency, ParseInt, /*min=*/1, /*max=*/256));
-    options().Add({"timeout", "TIME", "5min", "with --server: of one call, waiting for a full server included"},
+    options().Add({"in-flight", "N", "64", "with --server: files sent and not yet answered"},
+                  Into(&remote_.in_flight, ParseInt, /*min=*/1, /*max=*/65536));
+    options().Add({"timeout", "TIME", "5min",
+                   "with --server: how long to wait for the next answer, and for a full server to take a file"},
                   Into(&remote_.timeout, ParseDuration));
     options().Add({"device", "DEVICE", "cpu", "with --model: what computes"}, IntoText(&local_.device));
-    options().Add({"threads", "N", "0", "with --model: compute threads (0: one a core)"},
+    options().Add({"threads", "N", "0", "with --model: compute threads (0: one a core, within the CPU quota)"},
                   Into(&local_.threads, ParseInt));
-    options().Add({"preprocess-threads", "N", "0", "with --model: threads that decode and resize (0: one a core)"},
+    options().Add({"preprocess-threads", "N", "0",
+                   "with --model: threads that decode and resize (0: one a core, within the CPU quota)"},
                   Into(&local_.preprocess_threads, ParseInt));
-    options().Add(
-        {"max-batch-patches", "N", "1024", "with --model: patches in one forward pass; a larger image runs alone"},
-        Into(&local_.max_batch_patches, ParseInt, /*min=*/1));
+    options().Add({"max-batch-patches", "N", "1024",
+                   "with --model: patches in one forward pass; a larger image or clip runs alone"},
+                  Into(&local_.max_batch_patches, ParseInt, /*min=*/1));
     options().AddSwitch("times", "print how long each stage took, as a table", &times_);
     options().AddSwitch("quiet", "print nothing but errors", &quiet_);
   }
 
   ExitCode Execute() override {
-    if (absl::Status status = ChooseSource(); !status.ok())
-      return Fail(ExitCode::kUsage, std::string(status.message()));
+    absl::Status status = ChooseSource();
+    if (status.ok()) status = CheckChoices();
+    if (!status.ok()) return Fail(ExitCode::kUsage, std::string(status.message()));
     const absl::StatusOr<InputList> inputs = CollectInputs(arguments_);
     if (!inputs.ok()) return Fail(ExitCode::kUsage, std::string(inputs.status().message()));
     request_.tensor_names = {"tokens"};
@@ -123,6 +131,14 @@ class Embed final : public Command {
     return absl::OkStatus();
   }
 
+  absl::Status CheckChoices() const {
+    const WantedOutputs& outputs = choices_.outputs;
+    if (outputs.l2_normalize && !outputs.pooled && !outputs.pooled_slices) {
+      return absl::InvalidArgumentError("--l2-normalize needs pooled or pooled_slices among --outputs");
+    }
+    return CheckClipFlags(choices_.clip);
+  }
+
   absl::StatusOr<std::unique_ptr<EmbeddingSource>> OpenSource() {
     if (!remote_.server.empty()) return OpenRemote(remote_);
     local_.dtype = choices_.dtype;
@@ -143,8 +159,8 @@ class Embed final : public Command {
               report.Refused(i, embedding.status());
               return absl::OkStatus();
             }
-            absl::Status written =
-                WriteTensors(plan.paths[i], plan.format, embedding->tensors, Metadata(inputs.files[i], source.model()));
+            absl::Status written = WriteTensors(plan.paths[i], plan.format, embedding->tensors,
+                                                Metadata(inputs.files[i], source.model(), embedding->clip));
             if (!written.ok()) return written;
             table.Add(embedding->stage_seconds);
             report.Done(i, embedding->grid, embedding->token_count, Sum(embedding->stage_seconds));
@@ -156,11 +172,14 @@ class Embed final : public Command {
     return code;
   }
 
-  static std::map<std::string, std::string> Metadata(const InputFile& file, const ModelIdentity& model) {
-    return {{"source", file.path.filename().string()},
-            {"model", model.name},
-            {"fingerprint", model.fingerprint},
-            {"vitower_version", std::string(kVersion)}};
+  static std::map<std::string, std::string> Metadata(const InputFile& file, const ModelIdentity& model,
+                                                     const std::optional<ClipSummary>& clip) {
+    std::map<std::string, std::string> metadata = ClipMetadata(clip);
+    metadata["source"] = file.path.filename().string();
+    metadata["model"] = model.name;
+    metadata["fingerprint"] = model.fingerprint;
+    metadata["vitower_version"] = std::string(kVersion);
+    return metadata;
   }
 
   std::vector<std::string> arguments_;

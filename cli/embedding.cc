@@ -1,6 +1,8 @@
 #include "cli/embedding.h"
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 
 namespace vitower {
 
@@ -15,7 +17,7 @@ absl::StatusOr<std::vector<uint32_t>> WantedLevels(const WantedOutputs& wanted, 
                                                    model.name, ", which has ", model.deepstack_levels,
                                                    " DeepStack levels"));
   }
-  if (levels.empty() && !wanted.tokens && !wanted.pooled) {
+  if (levels.empty() && !wanted.tokens && !wanted.pooled && !wanted.pooled_slices) {
     return absl::InvalidArgumentError(
         absl::StrCat("--outputs: nothing is left, ", model.name, " has no DeepStack levels"));
   }
@@ -27,8 +29,21 @@ std::vector<std::string> TensorNames(const WantedOutputs& wanted, const std::vec
   if (wanted.tokens) names.push_back("tokens");
   for (uint32_t level : levels) names.push_back(absl::StrCat("deepstack_", level));
   if (wanted.pooled) names.push_back("pooled");
+  if (wanted.pooled_slices) names.push_back("pooled_slices");
   names.push_back("grid_thw");
   return names;
+}
+
+std::map<std::string, std::string> ClipMetadata(const std::optional<ClipSummary>& clip) {
+  if (!clip) return {};
+  const auto exact = [](std::string* text, double value) { absl::StrAppendFormat(text, "%.17g", value); };
+  std::map<std::string, std::string> metadata = {
+      {"frame_indices", absl::StrCat("[", absl::StrJoin(clip->frame_indices, ", "), "]")},
+      {"padded", clip->padded ? "true" : "false"}};
+  if (!clip->source_fps) return metadata;
+  exact(&metadata["source_fps"], *clip->source_fps);
+  metadata["slice_timestamps"] = absl::StrCat("[", absl::StrJoin(clip->slice_timestamps, ", ", exact), "]");
+  return metadata;
 }
 
 NamedTensor GridTensor(const std::string& name, const GridThw& grid, const std::vector<int64_t>& shape) {

@@ -3,15 +3,15 @@
 namespace vitower {
 namespace {
 
-struct Unit {
+struct Scale {
   const char* name;
   int64_t size;
 };
 
 // In the largest unit, of those listed from large to small, of which it is a whole number.
 template <size_t N>
-std::string InLargestUnit(int64_t value, const Unit (&units)[N]) {
-  for (const Unit& unit : units) {
+std::string InLargestUnit(int64_t value, const Scale (&units)[N]) {
+  for (const Scale& unit : units) {
     if (value != 0 && value % unit.size == 0) return std::to_string(value / unit.size) + unit.name;
   }
   return std::to_string(value);

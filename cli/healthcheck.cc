@@ -15,7 +15,7 @@ namespace {
 
 constexpr char kExamples[] =
     "  vitower healthcheck --server localhost:50051\n"
-    "  vitower healthcheck --server localhost:50051 --wait 60";
+    "  vitower healthcheck --server localhost:50051 --wait 60s";
 
 using std::chrono::steady_clock;
 
@@ -24,8 +24,8 @@ class Healthcheck final : public Command {
   explicit Healthcheck(CLI::App& root)
       : Command(root, "healthcheck", "Ask a server whether it is serving: exit code 0 if it is, 1 if not.", kExamples) {
     options().Add({"server", "HOST:PORT", "localhost:50051", "the server to ask"}, IntoText(&server_));
-    options().Add({"wait", "SECONDS", "0", "ask again until it is serving, for so long at most"},
-                  Into(&wait_seconds_, ParseNumber));
+    options().Add({"wait", "TIME", "0", "ask again until it is serving, for so long at most"},
+                  Into(&wait_, ParseDuration));
     options().Add({"timeout", "TIME", "5s", "of one question"}, Into(&timeout_, ParseDuration));
     options().AddSwitch("quiet", "print nothing: the exit code tells", &quiet_);
   }
@@ -44,17 +44,17 @@ class Healthcheck final : public Command {
   }
 
   absl::Status AskUntilServing(Client& client) const {
-    const auto give_up = steady_clock::now() + std::chrono::duration<double>(wait_seconds_);
+    const auto give_up = steady_clock::now() + wait_;
     while (true) {
       absl::Status status = client.CheckHealth(std::chrono::system_clock::now() + timeout_);
       const auto left = give_up - steady_clock::now();
       if (status.ok() || left <= left.zero()) return status;
-      std::this_thread::sleep_for(std::min<std::chrono::duration<double>>(left, std::chrono::milliseconds(200)));
+      std::this_thread::sleep_for(std::min<steady_clock::duration>(left, std::chrono::milliseconds(200)));
     }
   }
 
   std::string server_;
-  double wait_seconds_ = 0;
+  std::chrono::microseconds wait_{};
   std::chrono::microseconds timeout_{};
   bool quiet_ = false;
 };

@@ -3,7 +3,6 @@
 #include <array>
 #include <cstdint>
 #include <optional>
-#include <string>
 
 #include "absl/status/statusor.h"
 #include "cli/options.h"
@@ -16,7 +15,7 @@ namespace vitower {
 struct ImageFlags {
   std::optional<int64_t> min_pixels;  // areas of the resized image
   std::optional<int64_t> max_pixels;
-  bool no_resize = false;
+  bool no_resize = false;  // holds for clips too
   bool no_exif = false;
   std::optional<std::array<uint8_t, 3>> background;
 };
@@ -26,14 +25,5 @@ void AddImageFlags(Options& options, ImageFlags* flags);
 // INVALID_ARGUMENT where the smallest area is above the largest.
 absl::StatusOr<ImageOptions> ToImageOptions(const ImageFlags& flags, const TowerConfig& tower,
                                             const ImageProcessorConfig& processor);
-
-struct PreparedImage {
-  Frames frames;
-  double decode_seconds = 0;  // reading the header included
-  double resize_seconds = 0;
-};
-
-// From encoded bytes to frames sized for the tower, as the server does it. Thread-safe.
-absl::StatusOr<PreparedImage> PrepareImage(const std::string& encoded, const ImageOptions& options);
 
 }  // namespace vitower

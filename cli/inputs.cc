@@ -12,6 +12,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "cli/media_kind.h"
 
 namespace vitower {
 namespace {
@@ -20,23 +21,24 @@ namespace fs = std::filesystem;
 
 constexpr char kStandardInput[] = "-";
 
-bool HasImageExtension(const fs::path& path) {
-  static const std::set<std::string> extensions = {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif"};
-  return extensions.count(absl::AsciiStrToLower(path.extension().string())) > 0;
+bool HasKnownExtension(const fs::path& path) {
+  static const std::set<std::string> images = {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif"};
+  return images.count(absl::AsciiStrToLower(path.extension().string())) > 0 || HasClipExtension(path);
 }
 
-absl::StatusOr<std::vector<fs::path>> ImagesBelow(const fs::path& folder) {
+absl::StatusOr<std::vector<fs::path>> MediaBelow(const fs::path& folder) {
   std::vector<fs::path> found;
   std::error_code error;
   fs::recursive_directory_iterator entry(folder, error);
   for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
     std::error_code ignored;
-    if (HasImageExtension(entry->path()) && entry->is_regular_file(ignored)) found.push_back(entry->path());
+    if (HasKnownExtension(entry->path()) && entry->is_regular_file(ignored)) found.push_back(entry->path());
   }
   if (error) return absl::InvalidArgumentError(absl::StrCat(folder.string(), ": ", error.message()));
   if (found.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(folder.string(), ": no image in this folder (.jpg .jpeg .jpe .png .webp .bmp .gif)"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        folder.string(),
+        ": no image or clip in this folder (.jpg .jpeg .jpe .png .webp .bmp .gif .mp4 .m4v .mov .mkv .webm .avi)"));
   }
   std::sort(found.begin(), found.end());
   return found;
@@ -73,7 +75,8 @@ void NameFiles(const std::vector<fs::path>& roots, InputList& list) {
 }  // namespace
 
 absl::StatusOr<InputList> CollectInputs(absl::Span<const std::string> arguments) {
-  if (arguments.empty()) return absl::InvalidArgumentError("no input: name image files or folders, or - for stdin");
+  if (arguments.empty())
+    return absl::InvalidArgumentError("no input: name image or clip files or folders, or - for stdin");
   InputList list;
   if (arguments.size() == 1 && arguments[0] == kStandardInput) {
     list.files.push_back({kStandardInput, "stdin"});
@@ -89,9 +92,9 @@ absl::StatusOr<InputList> CollectInputs(absl::Span<const std::string> arguments)
       roots.push_back(Absolute(argument).parent_path());
       continue;
     }
-    absl::StatusOr<std::vector<fs::path>> images = ImagesBelow(argument);
-    if (!images.ok()) return images.status();
-    for (fs::path& image : *images) list.files.push_back({std::move(image), {}});
+    absl::StatusOr<std::vector<fs::path>> found = MediaBelow(argument);
+    if (!found.ok()) return found.status();
+    for (fs::path& file : *found) list.files.push_back({std::move(file), {}});
     roots.push_back(Absolute(argument));
     list.many = true;
   }
@@ -99,8 +102,10 @@ absl::StatusOr<InputList> CollectInputs(absl::Span<const std::string> arguments)
   return list;
 }
 
+bool IsStandardInput(const InputFile& input) { return input.path == kStandardInput; }
+
 absl::StatusOr<std::string> ReadInput(const InputFile& input) {
-  if (input.path == kStandardInput) {
+  if (IsStandardInput(input)) {
     return std::string(std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>());
   }
   std::error_code ignored;

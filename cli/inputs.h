@@ -10,7 +10,7 @@
 
 namespace vitower {
 
-// One image to work on.
+// One image or clip to work on.
 struct InputFile {
   std::filesystem::path path;  // "-": standard input
   std::filesystem::path name;  // relative to the deepest folder that holds all inputs: unique within a run
@@ -21,10 +21,13 @@ struct InputList {
   bool many = false;             // a folder or more than one argument was given: output goes to a folder
 };
 
-// Files as they are, whether they exist or not; folders with all files below them that have an image's extension
-// (.jpg .jpeg .jpe .png .webp .bmp .gif); "-" alone for standard input. INVALID_ARGUMENT where nothing is found, a
-// folder cannot be read or "-" stands beside other inputs. Symbolic links to folders are not followed.
+// Files as they are, whether they exist or not; folders with all files below them that have the extension of an image
+// (.jpg .jpeg .jpe .png .webp .bmp .gif) or a clip (.mp4 .m4v .mov .mkv .webm .avi); "-" alone for standard input.
+// INVALID_ARGUMENT where nothing is found, a folder cannot be read or "-" stands beside other inputs. Symbolic links to
+// folders are not followed.
 absl::StatusOr<InputList> CollectInputs(absl::Span<const std::string> arguments);
+
+bool IsStandardInput(const InputFile& input);
 
 // All bytes of a file or of standard input. NOT_FOUND or INVALID_ARGUMENT with the system's reason; the message does
 // not name the file.

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -17,7 +18,8 @@ namespace {
 
 constexpr char kExamples[] =
     "  vitower inspect --model Qwen3-VL-2B-Instruct/\n"
-    "  vitower inspect --model Qwen3-VL-2B-Instruct/ --json";
+    "  vitower inspect --model Qwen3-VL-2B-Instruct/ --json\n"
+    "  vitower inspect --model random:2b";
 
 // What follows from a summary.
 struct Costs {
@@ -25,17 +27,20 @@ struct Costs {
   int64_t fp32_bytes = 0;
   int64_t min_tokens = 0;  // of one image
   int64_t max_tokens = 0;
+  int64_t max_clip_tokens = 0;
   int64_t output_bytes = 0;  // of one token in bf16, every output
 };
 
 Costs CostsOf(const CheckpointSummary& summary) {
   const TowerConfig& tower = summary.tower;
   const int64_t side = tower.patch_size * tower.spatial_merge_size;
+  const int64_t clip_pixels = summary.video_processor ? summary.video_processor->max_pixels : 0;
   const auto outputs = static_cast<int64_t>(1 + tower.deepstack_visual_indexes.size());
   return {.bf16_bytes = summary.parameter_count * 2,
           .fp32_bytes = summary.parameter_count * 4,
           .min_tokens = (summary.image_processor.min_pixels + side * side - 1) / (side * side),
           .max_tokens = summary.image_processor.max_pixels / (side * side),
+          .max_clip_tokens = clip_pixels / (side * side * tower.temporal_patch_size),
           .output_bytes = outputs * tower.out_hidden_size * ByteSize(DType::kBf16)};
 }
 
@@ -47,6 +52,11 @@ std::string Levels(const TowerConfig& tower) {
                       absl::StrJoin(tower.deepstack_visual_indexes, ", "));
 }
 
+std::string ClipSize(const std::optional<VideoProcessorConfig>& video) {
+  if (!video) return "clips are refused: there is no video processor";
+  return absl::StrCat(video->min_pixels, " to ", video->max_pixels, " pixels, all frames together");
+}
+
 std::string Table(const CheckpointSummary& summary) {
   const TowerConfig& tower = summary.tower;
   const ImageProcessorConfig& images = summary.image_processor;
@@ -55,10 +65,12 @@ std::string Table(const CheckpointSummary& summary) {
   const auto row = [&text](const char* name, const std::string& value) {
     absl::StrAppendFormat(&text, "%-18s %s\n", name, value);
   };
-  row("folder", summary.folder);
-  row("files", absl::StrJoin(summary.files, ", "));
-  row("tensors", absl::StrCat(summary.tensor_count, " of the tower, named ", summary.prefix, "*"));
-  row("stored as", absl::StrCat(std::string(Name(summary.stored_dtype)), ", ", MiB(summary.weight_bytes)));
+  row("model", summary.folder);
+  if (!summary.files.empty()) row("files", absl::StrJoin(summary.files, ", "));
+  const std::string names = summary.prefix.empty() ? "" : absl::StrCat(", named ", summary.prefix, "*");
+  row("tensors", absl::StrCat(summary.tensor_count, " of the tower", names));
+  row(summary.files.empty() ? "drawn as" : "stored as",
+      absl::StrCat(std::string(Name(summary.stored_dtype)), ", ", MiB(summary.weight_bytes)));
   row("parameters", absl::StrCat(summary.parameter_count));
   row("weights in memory", absl::StrCat(MiB(costs.bf16_bytes), " in bf16, ", MiB(costs.fp32_bytes), " in fp32"));
   row("depth", absl::StrCat(tower.depth));
@@ -70,6 +82,11 @@ std::string Table(const CheckpointSummary& summary) {
                             " frames; ", tower.merge_unit(), " patches make a token"));
   row("image size", absl::StrCat(images.min_pixels, " to ", images.max_pixels, " pixels"));
   row("tokens per image", absl::StrCat(costs.min_tokens, " to ", costs.max_tokens));
+  row("clip size", ClipSize(summary.video_processor));
+  if (const auto& video = summary.video_processor) {
+    row("clip sampling", absl::StrCat(video->fps, " frames a second, ", video->min_frames, " to ", video->max_frames));
+    row("tokens per clip", absl::StrCat("up to about ", costs.max_clip_tokens));
+  }
   row("bytes per token", absl::StrCat(costs.output_bytes, " in bf16, all outputs"));
   return text;
 }
@@ -78,7 +95,16 @@ nlohmann::ordered_json Json(const CheckpointSummary& summary) {
   const TowerConfig& tower = summary.tower;
   const ImageProcessorConfig& images = summary.image_processor;
   const Costs costs = CostsOf(summary);
-  return {{"folder", summary.folder},
+  nlohmann::ordered_json video;  // null: clips are refused
+  if (const auto& processor = summary.video_processor) {
+    video = {{"min_pixels", processor->min_pixels},
+             {"max_pixels", processor->max_pixels},
+             {"fps", processor->fps},
+             {"min_frames", processor->min_frames},
+             {"max_frames", processor->max_frames},
+             {"max_tokens", costs.max_clip_tokens}};
+  }
+  return {{"model", summary.folder},
           {"files", summary.files},
           {"prefix", summary.prefix},
           {"stored_dtype", Name(summary.stored_dtype)},
@@ -104,16 +130,16 @@ nlohmann::ordered_json Json(const CheckpointSummary& summary) {
           {"image_std", images.image_std},
           {"min_image_tokens", costs.min_tokens},
           {"max_image_tokens", costs.max_tokens},
+          {"video", std::move(video)},
           {"output_bytes_per_token_bf16", costs.output_bytes}};
 }
 
 class Inspect final : public Command {
  public:
   explicit Inspect(CLI::App& root)
-      : Command(root, "inspect",
-                "Check a checkpoint folder as serving it would, and tell what it holds and what it would cost.",
+      : Command(root, "inspect", "Check a model as serving it would, and tell what it holds and what it would cost.",
                 kExamples) {
-    options().Add({"model", "FOLDER", "", "the checkpoint folder, as downloaded from the hub; required"},
+    options().Add({"model", "MODEL", "", "a checkpoint folder as downloaded from the hub, or random:SHAPE; required"},
                   IntoText(&model_));
     options().Add({"dtype", "DTYPE", "", "bf16 or fp32, as serve --dtype (default: the checkpoint's own)"},
                   Into(&dtype_, ParseDType));
@@ -122,7 +148,7 @@ class Inspect final : public Command {
 
  private:
   ExitCode Execute() override {
-    if (model_.empty()) return Fail(ExitCode::kUsage, "--model is required: a checkpoint folder");
+    if (model_.empty()) return Fail(ExitCode::kUsage, "--model is required: a checkpoint folder, or random:2b");
     const absl::StatusOr<CheckpointSummary> summary = InspectCheckpoint(model_, dtype_);
     if (!summary.ok()) return Fail(ExitCode::kRefused, std::string(summary.status().message()));
     const std::string text = json_ ? Json(*summary).dump(2) + "\n" : Table(*summary);

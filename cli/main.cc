@@ -2,10 +2,13 @@
 #include <csignal>
 #include <cstdio>
 #include <memory>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cli/command.h"
+#include "cli/environment.h"
 #include "cli/version.h"
 
 namespace {
@@ -46,6 +49,17 @@ std::vector<std::unique_ptr<vitower::Command>> AddCommands(CLI::App& root) {
   return commands;
 }
 
+// A variable of any sub-command may stand in the environment of all.
+bool EnvironmentIsKnown(const std::vector<std::unique_ptr<vitower::Command>>& commands) {
+  std::set<std::string> names;
+  for (const auto& command : commands) {
+    for (std::string& name : command->option_names()) names.insert(std::move(name));
+  }
+  const absl::Status checked = vitower::CheckVariables(vitower::VitowerVariables(), names);
+  if (!checked.ok()) std::fprintf(stderr, "vitower: %s\n", std::string(checked.message()).c_str());
+  return checked.ok();
+}
+
 // Prints the help asked for, or what is wrong with the command line.
 int Exit(const CLI::App& root, const CLI::ParseError& error) {
   const std::vector<std::string> unknown = root.remaining();
@@ -75,6 +89,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return Exit(root, error);
   }
+  if (!EnvironmentIsKnown(commands)) return static_cast<int>(vitower::ExitCode::kUsage);
   for (const auto& command : commands) {
     if (command->chosen()) return static_cast<int>(command->Run());
   }

@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "cli/command.h"
 #include "cli/parse.h"
+#include "cli/threads.h"
 #include "model/inspect.h"
 
 namespace vitower {
@@ -51,6 +52,7 @@ class MakeCheckpoint final : public Command {
     }
     if (!quiet_) std::printf("writing %s, shape %s, %s ...\n", output_.c_str(), recipe_.shape.c_str(), DTypeName());
     std::fflush(stdout);
+    recipe_.threads = ThreadCount(0);
     const absl::Status written = WriteRandomCheckpoint(output_, recipe_);
     if (!written.ok()) return Fail(written);
     const absl::StatusOr<CheckpointSummary> summary = InspectCheckpoint(output_);

@@ -145,6 +145,12 @@ absl::Status Options::Apply(Entry& entry) const {
                                                  "): ", std::string(status.message())));
 }
 
+std::vector<std::string> Options::names() const {
+  std::vector<std::string> names;
+  for (const auto& entry : entries_) names.push_back(entry->spec.name);
+  return names;
+}
+
 std::string Options::Describe() const {
   std::string text = absl::StrCat("# vitower ", app_.get_name(), "\n");
   for (const auto& entry : entries_) {

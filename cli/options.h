@@ -51,6 +51,7 @@ class Options final {
   // names the option, where its value came from and what was expected.
   absl::Status Resolve();
 
+  std::vector<std::string> names() const;
   bool print_config() const { return print_config_; }
   // One line an option: name, value, where it came from. The text is itself a config file.
   std::string Describe() const;

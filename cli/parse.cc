@@ -50,8 +50,9 @@ std::optional<int64_t> WithUnit(std::string_view text, const Unit (&units)[N]) {
   });
   if (!value || unit == std::end(units)) return std::nullopt;
   const double product = *value * static_cast<double>(unit->factor);
-  if (product != std::floor(product) || product >= 9.0e18) return std::nullopt;
-  return static_cast<int64_t>(product);
+  const double whole = std::round(product);
+  if (std::abs(product - whole) > product * 1e-12 || whole >= 9.0e18) return std::nullopt;  // 1.001s is 1000999.9...us
+  return static_cast<int64_t>(whole);
 }
 
 }  // namespace
@@ -116,7 +117,7 @@ absl::StatusOr<std::array<uint8_t, 3>> ParseColor(std::string_view text) {
 }
 
 absl::StatusOr<WantedOutputs> ParseOutputs(std::string_view text) {
-  constexpr char kExpected[] = "a list of tokens, deepstack, deepstack_N and pooled";
+  constexpr char kExpected[] = "a list of tokens, deepstack, deepstack_N, pooled and pooled_slices";
   constexpr std::string_view kLevel = "deepstack_";
   WantedOutputs wanted;
   const std::vector<std::string> names = absl::StrSplit(std::string(text), ',');
@@ -127,6 +128,8 @@ absl::StatusOr<WantedOutputs> ParseOutputs(std::string_view text) {
       wanted.all_deepstack = true;
     } else if (name == "pooled") {
       wanted.pooled = true;
+    } else if (name == "pooled_slices") {
+      wanted.pooled_slices = true;
     } else {
       const bool is_level = name.compare(0, kLevel.size(), kLevel) == 0;
       const std::optional<uint32_t> level = WholeNumber<uint32_t>(std::string_view(name).substr(is_level ? 10 : 0));

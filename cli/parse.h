@@ -23,12 +23,15 @@ absl::StatusOr<std::chrono::microseconds> ParseDuration(std::string_view text); 
 absl::StatusOr<DType> ParseDType(std::string_view text);                         // "bf16", "fp16", "fp32"
 absl::StatusOr<std::array<uint8_t, 3>> ParseColor(std::string_view text);        // "#rrggbb" or "rrggbb"
 
-// Which outputs to write: "tokens", "deepstack" (all levels), "deepstack_1" (one), "pooled", separated by commas.
+// Which outputs to write: "tokens", "deepstack" (all levels), "deepstack_1" (one), "pooled", "pooled_slices", separated
+// by commas.
 struct WantedOutputs {
   bool tokens = false;
   bool all_deepstack = false;
   std::vector<uint32_t> deepstack_levels;  // ascending, without repeats
-  bool pooled = false;
+  bool pooled = false;                     // the mean of all tokens
+  bool pooled_slices = false;              // the mean of each temporal slice's
+  bool l2_normalize = false;               // pooled and pooled_slices to length 1; not part of the text
 };
 absl::StatusOr<WantedOutputs> ParseOutputs(std::string_view text);
 

@@ -1,75 +1,223 @@
 #include "cli/remote_embed.h"
 
 #include <algorithm>
+#include <deque>
 #include <optional>
-#include <system_error>
+#include <random>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "cli/read_ahead.h"
+#include "cli/format.h"
+#include "cli/remote_item.h"
+#include "cli/send_queue.h"
 #include "client/client.h"
+#include "server/mutex.h"
 
 namespace vitower {
 namespace {
 
-constexpr std::chrono::milliseconds kFirstPause{50};
-constexpr std::chrono::milliseconds kLongestPause{500};
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+using std::chrono::system_clock;
 
-// The files of one call: [begin, end).
-struct Group {
-  size_t begin = 0;
-  size_t end = 0;
-};
+constexpr milliseconds kFirstPause{20};
+constexpr milliseconds kLongestPause{2000};
+constexpr int kSenders = 2;  // one reads a file while the other sends one
 
-// What became of one call: an answer for each file, or why the run cannot go on.
-struct GroupAnswer {
-  absl::Status failure;
-  std::vector<absl::StatusOr<Embedding>> answers;
-};
-
-std::string SafetensorsDType(WireDType dtype) {
-  return dtype == WireDType::kFp32 ? "F32" : dtype == WireDType::kFp16 ? "F16" : "BF16";
+// Files in flight: never more than the server takes on one stream.
+size_t WindowOf(const ServedModel& served, const RemoteOptions& options) {
+  return std::min(options.in_flight, static_cast<size_t>(std::max<int64_t>(served.max_stream_items, 1)));
 }
 
-WireDType ToWire(const std::optional<DType>& dtype) {
-  if (!dtype) return WireDType::kUnspecified;
-  return *dtype == DType::kFp32 ? WireDType::kFp32 : *dtype == DType::kFp16 ? WireDType::kFp16 : WireDType::kBf16;
+StreamOptions StreamOptionsOf(const ServedModel& served, const RemoteOptions& options) {
+  StreamOptions stream;
+  stream.max_items = static_cast<int64_t>(WindowOf(served, options));
+  if (served.stream_chunk_bytes > 0) stream.chunk_bytes = served.stream_chunk_bytes;
+  return stream;
 }
 
-EmbedItem MakeItem(std::string image, const EmbedChoices& choices, const std::vector<uint32_t>& levels) {
-  EmbedItem item;
-  item.image = std::move(image);
-  if (choices.image.min_pixels) item.min_pixels = static_cast<uint64_t>(*choices.image.min_pixels);
-  if (choices.image.max_pixels) item.max_pixels = static_cast<uint64_t>(*choices.image.max_pixels);
-  if (choices.image.no_resize) item.do_resize = false;
-  if (choices.image.no_exif) item.apply_exif = false;
-  item.background = choices.image.background;
-  item.tokens = choices.outputs.tokens;
-  item.deepstack_levels = levels;
-  item.pooled = choices.outputs.pooled;
-  item.dtype = ToWire(choices.dtype);
-  return item;
-}
+// What the senders tell the thread that reads answers: whether there is any to wait for.
+class SendNews final {
+ public:
+  struct Unsent {
+    size_t index = 0;
+    absl::Status why;
+  };
 
-// The server's answer as an Embedding. Its outputs are put into the order in which results are written.
-absl::StatusOr<Embedding> ToEmbedding(EmbedResult result, const std::vector<std::string>& names) {
-  if (!result.status.ok()) return result.status;
-  Embedding embedding;
-  embedding.grid = {result.grid_thw[0], result.grid_thw[1], result.grid_thw[2]};
-  embedding.token_count = result.token_count;
-  embedding.stage_seconds = std::move(result.stage_seconds);
-  for (const std::string& name : names) {
-    if (name == "grid_thw") continue;
-    const auto output = std::find_if(result.outputs.begin(), result.outputs.end(),
-                                     [&](const OutputTensor& candidate) { return candidate.name == name; });
-    if (output == result.outputs.end()) return absl::InternalError(absl::StrCat("the server did not send ", name));
-    embedding.tensors.push_back(
-        {name, SafetensorsDType(output->dtype), std::move(output->shape), std::move(output->data)});
+  void Sent() {
+    MutexLock lock(mu_);
+    ++in_flight_;
+    changed_.NotifyAll();
   }
-  embedding.tensors.push_back(GridTensor("grid_thw", embedding.grid, {3}));
-  return embedding;
-}
+
+  void CannotSend(Unsent unsent) {
+    MutexLock lock(mu_);
+    unsent_.push_back(std::move(unsent));
+    changed_.NotifyAll();
+  }
+
+  void StreamEnded() {
+    MutexLock lock(mu_);
+    stream_ended_ = true;
+    changed_.NotifyAll();
+  }
+
+  void Answered() {
+    MutexLock lock(mu_);
+    --in_flight_;
+  }
+
+  // Waits until there is a file that could not be sent, or, which is nothing here, an answer or the stream's end to
+  // read.
+  std::optional<Unsent> Wait() {
+    MutexLock lock(mu_);
+    while (unsent_.empty() && in_flight_ == 0 && !stream_ended_) changed_.Wait(mu_);
+    if (unsent_.empty()) return std::nullopt;
+    Unsent unsent = std::move(unsent_.front());
+    unsent_.pop_front();
+    return unsent;
+  }
+
+ private:
+  Mutex mu_;
+  CondVar changed_;
+  size_t in_flight_ ABSL_GUARDED_BY(mu_) = 0;
+  bool stream_ended_ ABSL_GUARDED_BY(mu_) = false;
+  std::deque<Unsent> unsent_ ABSL_GUARDED_BY(mu_);
+};
+
+// One run over files: senders on threads of their own, the answers on the caller's.
+class RemoteRun final {
+ public:
+  RemoteRun(Client& client, const ServedModel& served, const RemoteOptions& options, absl::Span<const InputFile> files,
+            const EmbedChoices& choices, std::vector<uint32_t> levels)
+      : max_bytes_(served.max_request_bytes),
+        timeout_(options.timeout),
+        files_(files),
+        choices_(choices),
+        levels_(std::move(levels)),
+        names_(TensorNames(choices.outputs, levels_)),
+        tries_(files.size()),
+        queue_(files.size(), WindowOf(served, options)),
+        stream_(client.OpenStream(StreamOptionsOf(served, options))) {
+    for (int i = 0; i < kSenders; ++i) senders_.emplace_back([this] { SendAll(); });
+  }
+
+  ~RemoteRun() {
+    queue_.Stop();
+    stream_->Cancel();
+  }
+
+  RemoteRun(const RemoteRun&) = delete;
+  RemoteRun& operator=(const RemoteRun&) = delete;
+
+  // Hands the answer of every file to `sink`.
+  absl::Status Finish(const EmbeddingSink& sink) {
+    for (size_t done = 0; done < files_.size();) {
+      if (std::optional<SendNews::Unsent> unsent = news_.Wait()) {
+        queue_.Finished();
+        if (absl::Status status = sink(unsent->index, std::move(unsent->why)); !status.ok()) return status;
+        ++done;
+        continue;
+      }
+      absl::StatusOr<StreamAnswer> answer = ReadAnswer();
+      if (!answer.ok()) return answer.status();
+      if (TryAgain(answer->key, answer->result.status)) continue;
+      queue_.Finished();
+      absl::Status status = sink(answer->key, ToEmbedding(std::move(answer->result), names_));
+      if (!status.ok()) return status;
+      ++done;
+    }
+    stream_->WritesDone();
+    (void)stream_->Read(system_clock::now() + timeout_);  // the stream's end: all is answered, however it ends
+    return absl::OkStatus();
+  }
+
+ private:
+  // Of one file: when it was first refused for want of room, and how long the next pause is.
+  struct Tries {
+    std::optional<steady_clock::time_point> first_refused;
+    milliseconds pause = kFirstPause;
+  };
+
+  void SendAll() {
+    while (const std::optional<size_t> index = queue_.Next()) {
+      absl::StatusOr<std::string> bytes = ReadWithinLimit(*index);
+      if (!bytes.ok()) {
+        news_.CannotSend({*index, bytes.status()});
+        continue;
+      }
+      news_.Sent();
+      EmbedItem item = MakeItem(files_[*index].path, *std::move(bytes), choices_, levels_);
+      if (!stream_->Write(*index, std::move(item)).ok()) return news_.StreamEnded();
+    }
+  }
+
+  absl::StatusOr<std::string> ReadWithinLimit(size_t index) {
+    constexpr int64_t kRoomForTheRest = 512;
+    absl::StatusOr<std::string> bytes = IsStandardInput(files_[index]) ? ReadStandardInput() : ReadInput(files_[index]);
+    if (!bytes.ok() || static_cast<int64_t>(bytes->size()) <= max_bytes_ - kRoomForTheRest) return bytes;
+    return absl::InvalidArgumentError(
+        absl::StrCat("has ", bytes->size(), " bytes: the server takes at most ", max_bytes_, " (max_request_bytes)"));
+  }
+
+  // It can be read once only, and may have to be sent again.
+  absl::StatusOr<std::string> ReadStandardInput() {
+    if (!standard_input_) standard_input_ = ReadInput(files_.front());
+    return *standard_input_;
+  }
+
+  absl::StatusOr<StreamAnswer> ReadAnswer() {
+    absl::StatusOr<std::optional<StreamAnswer>> answer = stream_->Read(system_clock::now() + timeout_);
+    if (answer.ok() && *answer) {
+      news_.Answered();
+      return **std::move(answer);
+    }
+    if (answer.ok()) return absl::InternalError("the server ended the stream");
+    if (answer.status().code() != absl::StatusCode::kDeadlineExceeded) return answer.status();
+    return absl::DeadlineExceededError(absl::StrCat("no answer within --timeout ", FormatDuration(timeout_)));
+  }
+
+  // Where the server had no room and asks for another try, there is one after the pause it asks for and a while more,
+  // so that those it refused together do not come back together.
+  bool TryAgain(size_t index, absl::Status& refusal) {
+    const std::optional<milliseconds> wait = RetryAfter(refusal);
+    if (!wait) {
+      if (refusal.code() == absl::StatusCode::kResourceExhausted) {
+        refusal = absl::InvalidArgumentError(refusal.message());  // no wait cures that
+      }
+      return false;
+    }
+    Tries& tries = tries_[index];
+    const milliseconds least = std::max(*wait, tries.pause);
+    const milliseconds pause = least + milliseconds(random_() % (least.count() / 2 + 1));
+    const steady_clock::time_point now = steady_clock::now();
+    if (!tries.first_refused) tries.first_refused = now;
+    if (now + pause > *tries.first_refused + timeout_) return false;
+    tries.pause = std::min(tries.pause * 2, kLongestPause);
+    queue_.Again(index, now + pause);
+    return true;
+  }
+
+  const int64_t max_bytes_;
+  const std::chrono::microseconds timeout_;
+  const absl::Span<const InputFile> files_;
+  const EmbedChoices& choices_;
+  const std::vector<uint32_t> levels_;
+  const std::vector<std::string> names_;
+
+  std::vector<Tries> tries_;  // of the thread in Finish, as random_
+  std::minstd_rand random_{std::random_device{}()};
+
+  std::optional<absl::StatusOr<std::string>> standard_input_;  // of the sender that has it from queue_
+
+  SendNews news_;
+  SendQueue queue_;
+  const std::unique_ptr<EmbedStream> stream_;
+  std::vector<std::jthread> senders_;  // last: joined before the rest goes
+};
 
 class RemoteSource final : public EmbeddingSource {
  public:
@@ -84,107 +232,10 @@ class RemoteSource final : public EmbeddingSource {
   absl::Status Run(absl::Span<const InputFile> files, const EmbedChoices& choices, const EmbeddingSink& sink) override {
     const absl::StatusOr<std::vector<uint32_t>> levels = WantedLevels(choices.outputs, model_);
     if (!levels.ok()) return levels.status();
-    const std::vector<Group> groups = MakeGroups(files);
-    ReadAhead<GroupAnswer> calls(groups.size(), options_.concurrency, options_.concurrency, [&](size_t i) {
-      return EmbedGroup(files.subspan(groups[i].begin, groups[i].end - groups[i].begin), choices, *levels);
-    });
-    for (const Group& group : groups) {
-      GroupAnswer answer = calls.Next();
-      if (!answer.failure.ok()) return answer.failure;
-      for (size_t i = group.begin; i < group.end; ++i) {
-        absl::Status status = sink(i, std::move(answer.answers[i - group.begin]));
-        if (!status.ok()) return status;
-      }
-    }
-    return absl::OkStatus();
+    return RemoteRun(*client_, served_, options_, files, choices, *levels).Finish(sink);
   }
 
  private:
-  // Up to batch_items files of together at most half of what the server takes in one message.
-  std::vector<Group> MakeGroups(absl::Span<const InputFile> files) const {
-    const size_t max_items = std::min<size_t>(options_.batch_items, std::max<int64_t>(served_.max_request_items, 1));
-    const auto max_bytes = static_cast<uintmax_t>(served_.max_request_bytes / 2);
-    std::vector<Group> groups;
-    uintmax_t group_bytes = 0;
-    for (size_t i = 0; i < files.size(); ++i) {
-      std::error_code error;
-      const uintmax_t size = std::filesystem::file_size(files[i].path, error);
-      const uintmax_t bytes = error ? 0 : size;
-      if (groups.empty() || i - groups.back().begin >= max_items || group_bytes + bytes > max_bytes) {
-        groups.push_back({i, i});
-        group_bytes = 0;
-      }
-      groups.back().end = i + 1;
-      group_bytes += bytes;
-    }
-    return groups;
-  }
-
-  GroupAnswer EmbedGroup(absl::Span<const InputFile> files, const EmbedChoices& choices,
-                         const std::vector<uint32_t>& levels) const {
-    GroupAnswer answer;
-    std::vector<EmbedItem> items;
-    std::vector<size_t> item_files;
-    for (size_t i = 0; i < files.size(); ++i) {
-      absl::StatusOr<std::string> bytes = ReadWithinLimit(files[i]);
-      answer.answers.push_back(bytes.ok() ? absl::InternalError("not answered") : bytes.status());
-      if (!bytes.ok()) continue;
-      items.push_back(MakeItem(*std::move(bytes), choices, levels));
-      item_files.push_back(i);
-    }
-    if (items.empty()) return answer;
-    const Client::Deadline deadline = std::chrono::system_clock::now() + options_.timeout;
-    absl::StatusOr<std::vector<EmbedResult>> results = EmbedPatiently(items, deadline);
-    if (!results.ok()) {
-      answer.failure = results.status();
-      return answer;
-    }
-    const std::vector<std::string> names = TensorNames(choices.outputs, levels);
-    for (size_t i = 0; i < items.size(); ++i) {
-      answer.answers[item_files[i]] = ToEmbedding(std::move((*results)[i]), names);
-    }
-    return answer;
-  }
-
-  // gRPC answers a message above the server's limit with RESOURCE_EXHAUSTED, for which waiting is no cure.
-  absl::StatusOr<std::string> ReadWithinLimit(const InputFile& file) const {
-    constexpr int64_t kRoomForTheRest = 4096;
-    absl::StatusOr<std::string> bytes = ReadInput(file);
-    if (!bytes.ok() || static_cast<int64_t>(bytes->size()) <= served_.max_request_bytes - kRoomForTheRest) return bytes;
-    return absl::InvalidArgumentError(absl::StrCat("has ", bytes->size(),
-                                                   " bytes: the server takes messages of at most ",
-                                                   served_.max_request_bytes, " (max_request_bytes)"));
-  }
-
-  absl::StatusOr<std::vector<EmbedResult>> EmbedPatiently(absl::Span<const EmbedItem> items,
-                                                          Client::Deadline deadline) const {
-    for (auto pause = kFirstPause;; pause = std::min(pause * 2, kLongestPause)) {
-      absl::StatusOr<std::vector<EmbedResult>> results = client_->Embed(items, deadline);
-      if (results.ok() || results.status().code() != absl::StatusCode::kResourceExhausted) return results;
-      const std::optional<std::chrono::milliseconds> wait = RetryAfter(results.status());
-      if (!wait) return Split(items, results.status(), deadline);
-      const std::chrono::milliseconds longer = std::max<std::chrono::milliseconds>(pause, *wait);
-      if (std::chrono::system_clock::now() + longer >= deadline) return results;
-      std::this_thread::sleep_for(longer);
-    }
-  }
-
-  // A call that is too large for the server is two smaller ones; a single item that is too large is refused.
-  absl::StatusOr<std::vector<EmbedResult>> Split(absl::Span<const EmbedItem> items, const absl::Status& refusal,
-                                                 Client::Deadline deadline) const {
-    if (items.size() == 1) {
-      EmbedResult refused;
-      refused.status = absl::InvalidArgumentError(refusal.message());
-      return std::vector<EmbedResult>{refused};
-    }
-    absl::StatusOr<std::vector<EmbedResult>> first = EmbedPatiently(items.subspan(0, items.size() / 2), deadline);
-    if (!first.ok()) return first;
-    absl::StatusOr<std::vector<EmbedResult>> second = EmbedPatiently(items.subspan(items.size() / 2), deadline);
-    if (!second.ok()) return second;
-    std::move(second->begin(), second->end(), std::back_inserter(*first));
-    return first;
-  }
-
   const RemoteOptions options_;
   const std::unique_ptr<Client> client_;
   const ServedModel served_;
@@ -197,7 +248,7 @@ absl::StatusOr<std::unique_ptr<EmbeddingSource>> OpenRemote(const RemoteOptions&
   absl::StatusOr<std::unique_ptr<Client>> client = Client::Create({.server = options.server});
   if (!client.ok()) return client.status();
   const Client::Deadline deadline =
-      std::chrono::system_clock::now() + std::min<std::chrono::microseconds>(options.timeout, std::chrono::seconds(10));
+      system_clock::now() + std::min<std::chrono::microseconds>(options.timeout, std::chrono::seconds(10));
   absl::StatusOr<ServedModel> served = (*client)->GetModelInfo(deadline);
   if (!served.ok()) {
     return absl::Status(served.status().code(),

@@ -12,8 +12,10 @@
 #include "absl/strings/str_cat.h"
 #include "cli/command.h"
 #include "cli/format.h"
+#include "cli/listen_check.h"
 #include "cli/parse.h"
 #include "cli/stop_signals.h"
+#include "cli/threads.h"
 #include "model/load.h"
 #include "server/log.h"
 #include "server/options.h"
@@ -98,7 +100,7 @@ class Serve final : public Command {
     options().Add({"device", "DEVICE", load_.device, "what computes"}, IntoText(&load_.device));
     options().Add({"dtype", "DTYPE", "", "bf16 or fp32, what the tower computes in (default: the checkpoint's own)"},
                   Into(&load_.dtype, ParseDType));
-    options().Add({"threads", "N", "0", "compute threads (0: one for each core this process may use)"},
+    options().Add({"threads", "N", "0", "compute threads (0: one a core, within the CPU quota)"},
                   Into(&load_.threads, ParseInt, /*min=*/0, /*max=*/4096));
     options().Add({"log-format", "FORMAT", "text", "of the log on stderr: text or json"},
                   Into(&log_format_, ParseLogFormat));
@@ -108,34 +110,48 @@ class Serve final : public Command {
   void AddAddressOptions() {
     options().Add({"listen", "HOST:PORT", server_.listen, "of gRPC; port 0 picks a free one"},
                   IntoText(&server_.listen));
-    options().Add(
-        {"metrics-listen", "HOST:PORT", server_.metrics_listen, "of the metrics' HTTP; port 0 picks a free one"},
-        IntoText(&server_.metrics_listen));
+    options().Add({"metrics-listen", "HOST:PORT", server_.metrics_listen,
+                   "of the metrics' HTTP, over IPv4 only and on a port other than gRPC's; port 0 picks a free one"},
+                  IntoText(&server_.metrics_listen));
     options().Add({"drain-timeout", "TIME", FormatDuration(server_.drain_timeout),
                    "how long a stopping server waits for accepted work"},
                   Into(&server_.drain_timeout, ParseSeconds));
   }
 
   void AddLimitOptions() {
-    AddBytes("max-request-bytes", &server_.max_request_bytes, "of one gRPC message; a larger one is refused");
+    AddBytes("max-request-bytes", &server_.max_request_bytes,
+             "of one gRPC message, and of one item of a stream; a larger one is refused");
     AddBytes("max-reply-bytes", &server_.max_reply_bytes, "of one Embed reply; above it: RESOURCE_EXHAUSTED");
-    AddCount("max-request-items", &server_.max_request_items, "items in one Embed call");
-    AddCount("max-image-pixels", &server_.max_image_pixels, "of an image as encoded, checked before it is decoded");
+    AddCount("max-request-items", &server_.max_request_items,
+             "items in one Embed call; its message may hold 64 times as many fields in all");
+    AddCount("max-image-pixels", &server_.max_image_pixels,
+             "of an image, or a frame of a clip, as encoded; checked before it is decoded");
+    AddCount("max-video-frames", &server_.max_video_frames, "of a clip as encoded, however few are sampled");
+    options().Add({"max-video-seconds", "N", absl::StrCat(server_.max_video_seconds),
+                   "of a clip as encoded, however little is sampled"},
+                  Into(&server_.max_video_seconds, ParseNumber));
     AddCount("max-item-patches", &server_.max_item_patches, "of one item as resized; above it: INVALID_ARGUMENT");
     AddBytes("max-inflight-bytes", &server_.max_inflight_bytes,
-             "of requests admitted and not yet answered; above it: RESOURCE_EXHAUSTED");
+             "of requests admitted and not yet answered, of their replies, and of decoded images: 3 bytes a pixel of a "
+             "call's largest images, as many as there are preprocess threads; above it: RESOURCE_EXHAUSTED");
     AddCount("max-queue-patches", &server_.max_queue_patches,
              "admitted and not yet answered; above it: RESOURCE_EXHAUSTED (0: 16 batches, at least max-item-patches)");
+    AddCount("max-stream-items", &server_.max_stream_items,
+             "in flight on one EmbedStream: the server reads on only when one is answered");
+    AddBytes("stream-chunk-bytes", &server_.stream_chunk_bytes,
+             "of one message of a stream: a larger answer comes in parts (64KiB to 3MiB)");
   }
 
   void AddBatchOptions() {
     AddCount("max-batch-patches", &server_.max_batch_patches,
-             "patches in one forward pass; a larger item runs alone. More: throughput, and memory and latency");
+             "patches in one forward pass, at most 4194304; a larger item runs alone. More: throughput, and memory and "
+             "latency");
     options().Add({"max-batch-delay", "TIME", FormatDuration(server_.max_batch_delay),
                    "how long an idle device waits for a batch to fill"},
                   Into(&server_.max_batch_delay, ParseDuration));
-    options().Add({"preprocess-threads", "N", "0", "threads that decode and resize (0: one a core)"},
-                  Into(&server_.preprocess_threads, ParseInt));
+    options().Add(
+        {"preprocess-threads", "N", "0", "threads that decode and resize (0: one a core, within the CPU quota)"},
+        Into(&server_.preprocess_threads, ParseInt));
   }
 
   void AddBytes(const char* name, int64_t* target, const char* help) {
@@ -157,10 +173,18 @@ class Serve final : public Command {
       return Fail(ExitCode::kUsage, "--dtype fp16 and --device cpu contradict each other: choose bf16 or fp32");
     }
 
+    for (const auto& [flag, address] :
+         {std::pair("--listen", server_.listen), {"--metrics-listen", server_.metrics_listen}}) {
+      if (status = CheckListen(flag, address); !status.ok()) {
+        return Fail(ExitCode::kFailure, std::string(status.message()));
+      }
+    }
+
     StopSignals signals;  // before any thread starts
     grpc_init();          // never shut down: that would wait up to 10 s for gRPC's poller at the end of the process
     InitLogging(log_format_, log_level_);
     load_.log = [](std::string_view message) { Log(LogLevel::kInfo, message); };
+    load_.threads = ThreadCount(load_.threads);
     absl::StatusOr<std::unique_ptr<Encoder>> encoder = LoadEncoder(load_);
     if (!encoder.ok()) return Fail(encoder.status());
     std::vector<std::unique_ptr<Encoder>> encoders;

@@ -1,92 +1,28 @@
 #pragma once
 
-#include <array>
 #include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
-#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "client/embed_stream.h"
+#include "client/item.h"
 
 namespace vitower {
-
-// The element type of an output as it is sent. kUnspecified in a request: the tower's own.
-enum class WireDType : uint8_t { kUnspecified, kBf16, kFp16, kFp32 };
-
-std::string_view Name(WireDType dtype);  // "bf16", ...
-
-// One image to embed. Unset options keep the server's values.
-struct EmbedItem {
-  std::string id{};     // comes back with the result
-  std::string image{};  // encoded: JPEG, PNG, WebP, BMP or GIF
-
-  std::optional<uint64_t> min_pixels{};  // areas of the resized image
-  std::optional<uint64_t> max_pixels{};
-  std::optional<bool> do_resize{};
-  std::optional<bool> apply_exif{};
-  std::optional<std::array<uint8_t, 3>> background{};  // RGB under transparent pixels
-
-  // Which outputs; none named: tokens and every DeepStack level.
-  bool tokens = false;
-  std::vector<uint32_t> deepstack_levels{};
-  bool pooled = false;
-  WireDType dtype = WireDType::kUnspecified;
-};
-
-struct OutputTensor {
-  std::string name;  // "tokens", "deepstack_0", ..., "pooled"
-  std::vector<int64_t> shape;
-  WireDType dtype = WireDType::kUnspecified;
-  std::string data;  // raw little-endian values, row-major
-};
-
-struct EmbedResult {
-  std::string id;
-  absl::Status status;  // of this item; the fields below hold only where it is OK
-  std::array<int64_t, 3> grid_thw{};
-  int64_t token_count = 0;
-  int64_t hidden_size = 0;
-  WireDType dtype = WireDType::kUnspecified;
-  std::vector<OutputTensor> outputs;
-  std::vector<std::string> outputs_not_sent;
-  std::vector<std::pair<std::string, double>> stage_seconds;  // stage and seconds, in the order of the stages
-  int64_t batch_items = 0;                                    // items that shared the forward pass
-  int64_t batch_patches = 0;
-};
-
-// What a server serves, and the limits a client can meet.
-struct ServedModel {
-  std::string name;
-  std::string fingerprint;
-  std::string device;
-  std::string server_version;
-  WireDType dtype = WireDType::kUnspecified;
-  int64_t out_hidden_size = 0;
-  int64_t patch_size = 0;
-  int64_t spatial_merge_size = 0;
-  std::vector<int64_t> deepstack_visual_indexes;
-  std::vector<std::string> outputs;
-  int64_t min_pixels = 0;
-  int64_t max_pixels = 0;
-  int64_t max_request_bytes = 0;
-  int64_t max_reply_bytes = 0;
-  int64_t max_request_items = 0;
-  int64_t max_item_patches = 0;
-};
 
 struct ClientOptions {
   std::string server{};                 // HOST:PORT
   int64_t max_reply_bytes = 1LL << 30;  // of one reply; gRPC's own default is 4 MiB
 };
 
-// For a call that was refused with RESOURCE_EXHAUSTED: how long the server asks to wait before it is tried again.
-// Nothing where the same call can never succeed (it is too large: send fewer items), and for any other status.
+// For a call, or an item of a stream, that was refused with RESOURCE_EXHAUSTED: how long the server asks to wait before
+// it is tried again. Nothing where the same can never succeed (it is too large: send fewer items, or a smaller one),
+// and for any other status.
 std::optional<std::chrono::milliseconds> RetryAfter(const absl::Status& refusal);
 
 // A connection to a vitower server. Thread-safe: any number of calls may be in flight. Every call blocks until its
@@ -102,8 +38,12 @@ class Client final {
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
-  // One result for each item, in their order.
-  absl::StatusOr<std::vector<EmbedResult>> Embed(absl::Span<const EmbedItem> items, Deadline deadline);
+  // One result for each item, in their order. `request_id` goes into the server's log; empty: the server chooses one.
+  absl::StatusOr<std::vector<EmbedResult>> Embed(absl::Span<const EmbedItem> items, Deadline deadline,
+                                                 const std::string& request_id = "");
+
+  // Many items in flight, each answered as soon as it is done. The stream may outlive the client.
+  std::unique_ptr<EmbedStream> OpenStream(const StreamOptions& options);
 
   absl::StatusOr<ServedModel> GetModelInfo(Deadline deadline);
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <variant>
 
@@ -17,7 +18,7 @@ struct Refusal {
   std::string message;
 };
 
-// What a call will hold: its items' patches until they are answered, its bytes (request, decoded images and reply)
+// What a call will hold: its items' patches until they are answered, its bytes (request, decoded pictures and reply)
 // until the reply is sent.
 struct Need {
   int64_t items = 0;
@@ -26,6 +27,7 @@ struct Need {
 };
 
 class Permit;
+class PermitShare;
 
 // The door: a call is admitted whole or refused at once, so that a full server says so before it works and its memory
 // has a bound. Thread-safe, never blocks. Must outlive its permits.
@@ -43,7 +45,17 @@ class Admission final {
 
  private:
   friend class Permit;
-  void Release(const Need& part);
+  friend class PermitShare;
+  // What one permit holds, under mu_. Jobs of an aborted call may look at it after the permit has gone.
+  struct Held {
+    Need need;
+    bool items_inside = true;
+  };
+  Need NeedOf(const Held& held);
+  void ReleaseItems(Held& held);
+  void ReleaseAll(Held& held);
+  void Correct(Held& held, const Need& change);
+  void Add(const Need& change) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const Limits limits_;
   Metrics& metrics_;
@@ -55,7 +67,6 @@ class Admission final {
 class Permit final {
  public:
   Permit() = default;
-  Permit(Admission& admission, const Need& need) : admission_(&admission), held_(need) {}
   Permit(Permit&& other) noexcept;
   Permit& operator=(Permit&& other) noexcept;
   ~Permit();
@@ -63,9 +74,33 @@ class Permit final {
   // The items are answered: only the bytes of the reply stay, until it is sent.
   void ReleaseItems();
 
+  // What it holds now, corrections included.
+  Need held() const;
+
+  // For those who find out what an item really needs. REQUIRES: the permit came from an Admission.
+  PermitShare share() const;
+
  private:
+  friend class Admission;
+  Permit(Admission& admission, const Need& need);
+
   Admission* admission_ = nullptr;
-  Need held_;
+  std::shared_ptr<Admission::Held> held_;
+};
+
+// Corrects what a permit holds, where a call was admitted on an estimate. Thread-safe; may outlive the permit.
+class PermitShare final {
+ public:
+  PermitShare() = default;
+
+  // Adds `change`, which may be negative, and may go over the limits: the call is inside already, and others wait for
+  // it. Without effect once the items are released, and on a share of nothing.
+  void Correct(const Need& change) const;
+
+ private:
+  friend class Permit;
+  Admission* admission_ = nullptr;
+  std::shared_ptr<Admission::Held> held_;
 };
 
 }  // namespace vitower

@@ -1,6 +1,5 @@
 #include "server/call.h"
 
-#include <memory>
 #include <utility>
 
 #include "server/item_check.h"
@@ -20,9 +19,10 @@ Call::Call(Start start, v1::EmbedRequest request, std::function<void()> on_compl
   }
 }
 
-std::string Call::TakeImage(size_t index) {
-  const std::unique_ptr<std::string> image(request_.mutable_items(static_cast<int>(index))->release_image());
-  return image ? std::move(*image) : std::string();
+v1::Item Call::TakeItem(size_t index) {
+  v1::Item item;
+  item.Swap(request_.mutable_items(static_cast<int>(index)));
+  return item;
 }
 
 std::optional<Fault> Call::Gone(TimePoint now) const {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -33,7 +34,8 @@ class Call final {
     std::string request_id;
     TimePoint started_at;
     TimePoint parsed_at;
-    TimePoint deadline;  // TimePoint::max() where the client set none
+    TimePoint deadline;     // TimePoint::max() where the client set none
+    bool in_parts = false;  // how the reply is sent: --max-reply-bytes does not hold for it
   };
 
   Call(Start start, v1::EmbedRequest request, std::function<void()> on_complete);
@@ -42,8 +44,13 @@ class Call final {
   const v1::EmbedRequest& request() const { return request_; }
   const std::vector<std::string_view>& kinds() const { return kinds_; }
 
-  // The encoded bytes of an item, once. Only the owner of the item's job may ask.
-  std::string TakeImage(size_t index);
+  // An item's source, taken out of the request without a copy; nothing the second time. Only the owner of the item's
+  // job may ask.
+  v1::Item TakeItem(size_t index);
+
+  // How large the reply will be: set before jobs are handed out, corrected by them where a clip turns out other than
+  // its header said. Returns the new sum.
+  int64_t AddReplyBytes(int64_t change) { return reply_bytes_.fetch_add(change) + change; }
 
   void Cancel() { cancelled_.store(true, std::memory_order_release); }
   // The client hears no answer any more: its deadline has passed or it cancelled.
@@ -72,6 +79,7 @@ class Call final {
 
   std::atomic<bool> cancelled_{false};
   std::atomic<bool> closed_{false};  // every item is answered
+  std::atomic<int64_t> reply_bytes_{0};
 
   Mutex mu_;
   std::vector<ItemAnswer> answers_ ABSL_GUARDED_BY(mu_);  // each is written once, before `answered_` says so

@@ -1,5 +1,7 @@
 #include "server/cpu_quota.h"
 
+#include <sched.h>
+
 #include <algorithm>
 #include <cmath>
 #include <fstream>
@@ -18,6 +20,14 @@ std::optional<int> CpuQuota(const std::string& root) {
   }
   if (quota_us <= 0 || period_us <= 0) return std::nullopt;
   return static_cast<int>(std::min(kMost, std::ceil(quota_us / period_us)));
+}
+
+int UsableCores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
+  const int cores = std::max(1, CPU_COUNT(&set));
+  return std::min(cores, CpuQuota("/sys/fs/cgroup").value_or(cores));
 }
 
 }  // namespace vitower

@@ -3,17 +3,27 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <string>
+#include <variant>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "model/encoder.h"
 #include "preprocess/frames.h"
+#include "server/admission.h"
 #include "server/call.h"
 #include "server/clock.h"
 #include "server/plan.h"
 #include "server/stage.h"
 
 namespace vitower {
+
+// What a clip's result says about its frames: see v1::Result.
+struct ClipFacts {
+  std::vector<int64_t> frame_indices;
+  std::optional<double> source_fps;
+  std::vector<double> slice_timestamps;
+  bool padded = false;
+};
 
 // A forward pass and who shared it: kept until the last of its items has its rows.
 struct ForwardResult {
@@ -38,11 +48,17 @@ class Job final {
   int64_t patches() const { return plan.grid.patches(); }
   // Why work on this item would be in vain, if it would.
   std::optional<Fault> Gone(TimePoint now) const { return call_->Gone(now); }
-  std::string TakeImage() { return call_->TakeImage(index_); }
+  v1::Item TakeItem() { return call_->TakeItem(index_); }
+  // REQUIRES: no move of the job's `input` while it is in use.
+  TowerInput tower_input() const {
+    return std::visit([](const auto& one) { return TowerInput(&one); }, input);
+  }
 
-  ItemPlan plan;
+  ItemPlan plan;  // set anew by preprocessing where it was an estimate
   StageTimes times;
-  Frames frames;                                 // set by preprocessing
+  PermitShare permit;
+  std::variant<Frames, PatchRows> input;         // set by preprocessing, freed after the forward pass
+  std::optional<ClipFacts> clip;                 // likewise, of a clip only; kept
   TimePoint ready_at;                            // when preprocessing was done
   std::shared_ptr<const ForwardResult> forward;  // set by the worker
   size_t batch_index = 0;                        // in `forward`

@@ -15,13 +15,18 @@ State Lifecycle::state() const {
 }
 
 bool Lifecycle::Advance(State to) {
+  std::vector<std::shared_ptr<Drainable>> told;
   {
     MutexLock lock(mu_);
     if (to <= state_) return false;
     state_ = to;
     metrics_.SetState(to);
+    if (to == State::kDraining) {
+      for (const auto& [key, stream] : streams_) told.push_back(stream);
+    }
   }
   changed_.NotifyAll();
+  for (const std::shared_ptr<Drainable>& stream : told) stream->OnDrain();
   return true;
 }
 
@@ -69,10 +74,25 @@ void Lifecycle::Leave(const Call& call) {
   changed_.NotifyAll();
 }
 
+std::optional<Refusal> Lifecycle::EnterStream(const std::shared_ptr<Drainable>& stream) {
+  MutexLock lock(mu_);
+  if (std::optional<Refusal> closed = ClosedNow()) return closed;
+  streams_.emplace(stream.get(), stream);
+  return std::nullopt;
+}
+
+void Lifecycle::LeaveStream(const Drainable& stream) {
+  {
+    MutexLock lock(mu_);
+    if (streams_.erase(&stream) == 0) return;
+  }
+  changed_.NotifyAll();
+}
+
 size_t Lifecycle::WaitForCalls(TimePoint deadline) {
   MutexLock lock(mu_);
-  while (!calls_.empty() && clock_.Now() < deadline) clock_.WaitUntil(changed_, mu_, deadline);
-  return calls_.size();
+  while (Inside() > 0 && clock_.Now() < deadline) clock_.WaitUntil(changed_, mu_, deadline);
+  return Inside();
 }
 
 size_t Lifecycle::AbortCalls() {

@@ -14,9 +14,18 @@
 
 namespace vitower {
 
-// The state of a server and the calls that are inside it: what makes a drain lose nothing. A call enters only while the
-// state, looked at under the same lock, is kServing; so after Advance(kDraining) the set of calls can only shrink.
-// Thread-safe.
+// What stays inside for long and ends only when it is told that the server drains.
+class Drainable {
+ public:
+  virtual void OnDrain() = 0;  // once, on the draining thread, without a lock
+
+ protected:
+  ~Drainable() = default;
+};
+
+// The state of a server and what is inside it, calls (each item of a stream is one) and streams: what makes a drain
+// lose nothing. Either enters only while the state, looked at under the same lock, is kServing; so after
+// Advance(kDraining), which tells the streams, both sets can only shrink. Thread-safe.
 class Lifecycle final {
  public:
   Lifecycle(Metrics& metrics, Clock& clock);
@@ -35,7 +44,10 @@ class Lifecycle final {
   std::optional<Refusal> Enter(const std::shared_ptr<Call>& call);
   void Leave(const Call& call);
 
-  // Blocks until every call has left, at most until `deadline`; returns how many have not.
+  std::optional<Refusal> EnterStream(const std::shared_ptr<Drainable>& stream);
+  void LeaveStream(const Drainable& stream);
+
+  // Blocks until everything has left, at most until `deadline`; returns how many calls and streams have not.
   size_t WaitForCalls(TimePoint deadline);
   // Completes the calls that are inside: what they miss is answered with UNAVAILABLE. Returns how many missed anything;
   // the others' replies are on their way.
@@ -43,6 +55,7 @@ class Lifecycle final {
 
  private:
   std::optional<Refusal> ClosedNow() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  size_t Inside() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return calls_.size() + streams_.size(); }
 
   Metrics& metrics_;
   Clock& clock_;
@@ -52,6 +65,7 @@ class Lifecycle final {
   State state_ ABSL_GUARDED_BY(mu_) = State::kStarting;
   absl::Status warm_up_ ABSL_GUARDED_BY(mu_);
   std::map<const Call*, std::shared_ptr<Call>> calls_ ABSL_GUARDED_BY(mu_);
+  std::map<const Drainable*, std::shared_ptr<Drainable>> streams_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace vitower

@@ -152,8 +152,8 @@ struct Metrics::Impl {
     for (const absl::StatusCode code : AnswerCodes()) {
       for (const std::string_view kind : kItemKinds) items.Add({{"kind", Str(kind)}, {"code", Str(CodeName(code))}});
       Request("Embed", code);
+      Request("EmbedStream", code);
     }
-    Request("EmbedStream", absl::StatusCode::kUnimplemented);
     Request("GetModelInfo", absl::StatusCode::kOk);
   }
 
@@ -182,6 +182,19 @@ void Metrics::SetModel(const EncoderInfo& info, const std::vector<std::string>& 
     impl_->busy.Add({{"device", device}});
     SetDeviceUp(device, false);
   }
+}
+
+void Metrics::SetLimits(const ServerOptions& options) {
+  auto& family = BuildGauge()
+                     .Name("vitower_limit")
+                     .Help("The limits chosen at the start, by the name of the flag.")
+                     .Register(*impl_->registry);
+  const std::pair<const char*, int64_t> limits[] = {
+      {"max_request_bytes", options.max_request_bytes}, {"max_reply_bytes", options.max_reply_bytes},
+      {"max_request_items", options.max_request_items}, {"max_image_pixels", options.max_image_pixels},
+      {"max_item_patches", options.max_item_patches},   {"max_batch_patches", options.max_batch_patches},
+      {"max_queue_patches", options.max_queue_patches}, {"max_inflight_bytes", options.max_inflight_bytes}};
+  for (const auto& [name, limit] : limits) family.Add({{"name", name}}).Set(static_cast<double>(limit));
 }
 
 void Metrics::SetState(State state) {

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "model/encoder.h"
+#include "server/server.h"
 #include "server/stage.h"
 #include "server/state.h"
 #include "server/status.h"
@@ -26,6 +27,7 @@ class Metrics final {
   Metrics& operator=(const Metrics&) = delete;
 
   void SetModel(const EncoderInfo& info, const std::vector<std::string>& devices);
+  void SetLimits(const ServerOptions& options);
   void SetState(State state);
   void SetInFlight(int64_t items, int64_t patches, int64_t bytes);
   void SetDeviceUp(const std::string& device, bool up);

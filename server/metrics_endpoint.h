@@ -11,7 +11,8 @@
 
 namespace vitower {
 
-// http://ADDRESS/metrics, for Prometheus. Included by metrics.cc only. Not thread-safe; answers on threads of its own.
+// http://ADDRESS/metrics, for Prometheus, and http://ADDRESS/, a page for people. Included by metrics.cc only. Not
+// thread-safe; answers on threads of its own.
 class MetricsEndpoint final {
  public:
   // UNAVAILABLE names the address. `collectables` must outlive the endpoint.

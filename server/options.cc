@@ -1,9 +1,8 @@
 #include "server/options.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <limits>
 
 #include "server/cpu_quota.h"
@@ -41,21 +40,18 @@ absl::Status CheckRanges(const ServerOptions& options) {
       {"--max-batch-delay (microseconds)", options.max_batch_delay.count(), 0, 60'000'000},
       {"--max-queue-patches", options.max_queue_patches, 0, kMany},
       {"--max-inflight-bytes", options.max_inflight_bytes, 1024, kMany},
+      {"--max-video-frames", options.max_video_frames, 1, kMany},
+      {"--max-stream-items", options.max_stream_items, 1, 1'000'000},
+      {"--stream-chunk-bytes", options.stream_chunk_bytes, 64 << 10, 3 << 20},
       {"--preprocess-threads", options.preprocess_threads, 0, 1024},
       {"--drain-timeout (seconds)", options.drain_timeout.count(), 0, 86'400},
   };
   for (const Range& range : ranges) {
     if (absl::Status checked = CheckRange(range); !checked.ok()) return checked;
   }
-  return absl::OkStatus();
-}
-
-int UsableCores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
-  const int cores = std::max(1, CPU_COUNT(&set));
-  return std::min(cores, CpuQuota("/sys/fs/cgroup").value_or(cores));
+  if (options.max_video_seconds > 0 && std::isfinite(options.max_video_seconds)) return absl::OkStatus();
+  return MakeStatus(Fault::kBadInput,
+                    Cat("--max-video-seconds is ", options.max_video_seconds, "; it must be a number above 0"));
 }
 
 absl::Status BadAddress(std::string_view flag, std::string_view text, std::string_view why) {

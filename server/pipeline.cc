@@ -8,8 +8,8 @@
 #include <utility>
 #include <variant>
 
-#include "preprocess/image.h"
 #include "server/log.h"
+#include "server/prepare.h"
 #include "server/reply.h"
 #include "server/status.h"
 #include "server/text.h"
@@ -29,13 +29,6 @@ std::string_view DropMessage(Fault why) {
     default:
       return "the server stopped before work on the item began";
   }
-}
-
-// Frees the encoded bytes: nobody needs them again.
-absl::StatusOr<RgbImage> Decode(Job& job) {
-  const std::string bytes = job.TakeImage();
-  const absl::Span<const uint8_t> span(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
-  return DecodeImage(span, job.plan.header, job.plan.image_options);
 }
 
 }  // namespace
@@ -67,7 +60,7 @@ std::optional<Refusal> Pipeline::Accept(const std::shared_ptr<Call>& call, int64
   if (call->request().items().empty()) return Refusal{Fault::kNoItems, "the request has no items"};
   Plans plans = Check(*call);
   if (std::optional<Refusal> refusal = Admit(*call, plans, request_bytes, permit)) return refusal;
-  Dispatch(call, std::move(plans));
+  Dispatch(call, std::move(plans), permit);
   return std::nullopt;
 }
 
@@ -77,7 +70,7 @@ Pipeline::Plans Pipeline::Check(const Call& call) const {
   return plans;
 }
 
-std::optional<Refusal> Pipeline::Admit(const Call& call, const Plans& plans, int64_t request_bytes, Permit& permit) {
+std::optional<Refusal> Pipeline::Admit(Call& call, const Plans& plans, int64_t request_bytes, Permit& permit) {
   Need need;
   int64_t reply_bytes = 0;
   for (size_t i = 0; i < plans.size(); ++i) {
@@ -87,7 +80,7 @@ std::optional<Refusal> Pipeline::Admit(const Call& call, const Plans& plans, int
     ++need.items;
     need.patches += plan->grid.patches();
   }
-  if (reply_bytes > options_.max_reply_bytes) {
+  if (!call.start().in_parts && reply_bytes > options_.max_reply_bytes) {
     return Refusal{
         Fault::kReplyTooLarge,
         Cat("the reply would take ", reply_bytes, " bytes, above the limit of ", options_.max_reply_bytes,
@@ -99,27 +92,33 @@ std::optional<Refusal> Pipeline::Admit(const Call& call, const Plans& plans, int
   std::variant<Permit, Refusal> admitted = admission_.TryAcquire(need);
   if (Refusal* refusal = std::get_if<Refusal>(&admitted)) return std::move(*refusal);
   permit = std::move(std::get<Permit>(admitted));
+  call.AddReplyBytes(reply_bytes);
   return std::nullopt;
 }
 
-// Of the call's largest images: no more of them are decoded at once than there are threads for it.
+// The resized frames of all clips, which wait for the tower, and the call's largest images and frames as sent: no more
+// of them are decoded at once than there are threads for it.
 int64_t Pipeline::DecodedBytes(const Plans& plans) const {
+  int64_t clip_bytes = 0;
   std::vector<int64_t> bytes;
   for (const absl::StatusOr<ItemPlan>& plan : plans) {
-    if (plan.ok()) bytes.push_back(3 * plan->header.size.height * plan->header.size.width);
+    if (!plan.ok()) continue;
+    clip_bytes += plan->clip_bytes;
+    bytes.push_back(plan->decode_bytes);
   }
   const auto at_once = std::min<ptrdiff_t>(std::ssize(bytes), options_.preprocess_threads);
   std::partial_sort(bytes.begin(), bytes.begin() + at_once, bytes.end(), std::greater<>());
-  return std::accumulate(bytes.begin(), bytes.begin() + at_once, int64_t{0});
+  return std::accumulate(bytes.begin(), bytes.begin() + at_once, clip_bytes);
 }
 
-void Pipeline::Dispatch(const std::shared_ptr<Call>& call, Plans plans) {
+void Pipeline::Dispatch(const std::shared_ptr<Call>& call, Plans plans, const Permit& permit) {
   StageTimes times;
   times.Set(Stage::kReceive, call->start().parsed_at - call->start().started_at);
   for (size_t i = 0; i < plans.size(); ++i) {
     if (plans[i].ok()) {
       auto job = std::make_unique<Job>(call, i, *std::move(plans[i]));
       job->times = times;
+      job->permit = permit.share();
       preprocessing_.Post(std::move(job));
     } else {
       const TimePoint now = clock_.Now();
@@ -131,24 +130,32 @@ void Pipeline::Dispatch(const std::shared_ptr<Call>& call, Plans plans) {
 }
 
 void Pipeline::Preprocess(std::unique_ptr<Job> job) {
-  TimePoint at = EndStage(*job, Stage::kAdmit, job->call().start().parsed_at);
-  if (const std::optional<Fault> gone = job->Gone(at)) return Drop(std::move(job), *gone);
-  absl::StatusOr<RgbImage> image = Decode(*job);
-  at = EndStage(*job, Stage::kDecode, at);
-  if (!image.ok()) return Fail(std::move(job), image.status(), at);
-  absl::StatusOr<Frames> frames = ResizeToFrames(*std::move(image), job->plan.target, job->plan.image_options);
-  const absl::Status resized = frames.status();
-  if (resized.ok()) job->frames = *std::move(frames);
-  at = EndStage(*job, Stage::kResize, at);
-  if (!resized.ok()) return Fail(std::move(job), resized, at);
+  const TimePoint began_at = clock_.Now();
+  job->times.Set(Stage::kAdmit, began_at - job->call().start().parsed_at);
+  if (const std::optional<Fault> gone = job->Gone(began_at)) return Drop(std::move(job), *gone);
+  const GridThw expected = job->plan.grid;
+  absl::Status prepared = Prepare(*job, clock_, began_at);
+  if (prepared.ok()) prepared = Settle(*job, expected);
+  if (!prepared.ok()) return Fail(std::move(job), prepared, clock_.Now());
   if (!batcher_.Submit(job)) Drop(std::move(job), Fault::kAbandoned);
 }
 
-// Each stage begins where the one before ended, the freeing of memory included, so that together they leave no gap.
-TimePoint Pipeline::EndStage(Job& job, Stage stage, TimePoint began_at) const {
-  const TimePoint now = clock_.Now();
-  job.times.Set(stage, now - began_at);
-  return now;
+// A clip's size is an estimate until it is decoded: what the call holds for it is put right.
+absl::Status Pipeline::Settle(Job& job, const GridThw& expected) {
+  if (job.plan.grid == expected) return absl::OkStatus();
+  ItemPlan before = job.plan;
+  before.grid = expected;
+  const int64_t output_bytes = OutputBytes(job.plan, info_);
+  const int64_t reply_change = output_bytes - OutputBytes(before, info_);
+  const int64_t patch_change = job.patches() - expected.patches();
+  job.permit.Correct({/*items=*/0, patch_change, reply_change + patch_change * info_.tower.patch_dim()});
+  const int64_t reply_bytes = job.call().AddReplyBytes(reply_change);
+  if (job.call().start().in_parts || reply_bytes <= options_.max_reply_bytes) return absl::OkStatus();
+  job.call().AddReplyBytes(-output_bytes);  // it will have none
+  return MakeStatus(
+      Fault::kReplyTooLarge,
+      Cat("the clip is longer than its header says: with its ", job.patches(), " patches the reply would take ",
+          reply_bytes, " bytes, above the limit of ", options_.max_reply_bytes, " (--max-reply-bytes)"));
 }
 
 void Pipeline::Reply(std::unique_ptr<Job> job) {

@@ -3,6 +3,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <variant>
 #include <vector>
 
 #include "model/encoder.h"
@@ -35,9 +36,13 @@ class Pipeline final {
            const std::function<void(absl::Status)>& on_warm);
   ~Pipeline();  // finishes what is accepted: abort the calls first for a quick end. Blocks for a running pass.
 
-  // Runs on the RPC thread and does not block. Takes the call, which then completes by itself, or refuses it whole.
-  // `request_bytes` are held for it, with those of its reply and its decoded images, as long as `permit` lives.
+  // Runs on the RPC thread and does not block. Takes the call, which then completes by itself, or refuses it whole; a
+  // call refused for lack of room may be offered again.
+  // `request_bytes` are held for it, with those of its reply and its decoded pictures, as long as `permit` lives.
   std::optional<Refusal> Accept(const std::shared_ptr<Call>& call, int64_t request_bytes, Permit& permit);
+
+  // Room for bytes that come before they make a call: the parts of an item.
+  std::variant<Permit, Refusal> Reserve(int64_t bytes) { return admission_.TryAcquire({0, 0, bytes}); }
 
   // Workers end once nothing is left; what is submitted later is answered with UNAVAILABLE. Idempotent.
   void Stop();
@@ -48,11 +53,11 @@ class Pipeline final {
   using Plans = std::vector<absl::StatusOr<ItemPlan>>;
 
   Plans Check(const Call& call) const;
-  std::optional<Refusal> Admit(const Call& call, const Plans& plans, int64_t request_bytes, Permit& permit);
+  std::optional<Refusal> Admit(Call& call, const Plans& plans, int64_t request_bytes, Permit& permit);
   int64_t DecodedBytes(const Plans& plans) const;
-  void Dispatch(const std::shared_ptr<Call>& call, Plans plans);
+  void Dispatch(const std::shared_ptr<Call>& call, Plans plans, const Permit& permit);
   void Preprocess(std::unique_ptr<Job> job);
-  TimePoint EndStage(Job& job, Stage stage, TimePoint began_at) const;
+  absl::Status Settle(Job& job, const GridThw& expected);
   void Reply(std::unique_ptr<Job> job);
   void Drop(std::unique_ptr<Job> job, Fault why);
 

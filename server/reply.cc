@@ -1,5 +1,7 @@
 #include "server/reply.h"
 
+#include <cmath>
+
 #include "server/cast.h"
 #include "server/status.h"
 #include "server/text.h"
@@ -45,13 +47,32 @@ absl::Status AddRows(const std::string& name, const HostTensor& tensor, const Jo
   return AddTensor(name, {rows.count, tensor.cols}, rows.bytes, tensor.dtype, job.plan.dtype, result);
 }
 
-absl::Status AddPooled(const HostTensor& tokens, const Job& job, v1::Result& result) {
+void ScaleToLengthOne(absl::Span<float> vector) {
+  double squares = 0;
+  for (const float value : vector) squares += static_cast<double>(value) * value;
+  if (squares == 0) return;
+  const double scale = 1 / std::sqrt(squares);
+  for (float& value : vector) value = static_cast<float>(value * scale);
+}
+
+// The means of `parts` equal shares of the item's tokens, one after the other.
+absl::Status AddMeans(const std::string& name, int64_t parts, const std::vector<int64_t>& shape, const Job& job,
+                      v1::Result& result) {
+  const HostTensor& tokens = job.forward->batch.tokens;
   const Rows rows = SliceOf(tokens, job);
-  if (!AllFinite(rows.bytes, tokens.dtype)) return Nonfinite("pooled");
-  std::vector<float> mean(static_cast<size_t>(tokens.cols));
-  MeanOfRows(rows.bytes, tokens.dtype, tokens.cols, absl::MakeSpan(mean));
-  const absl::Span<const std::byte> bytes(reinterpret_cast<const std::byte*>(mean.data()), mean.size() * sizeof(float));
-  return AddTensor("pooled", {tokens.cols}, bytes, DType::kFp32, job.plan.dtype, result);
+  if (!AllFinite(rows.bytes, tokens.dtype)) return Nonfinite(name);
+  const auto count = static_cast<size_t>(parts);
+  const auto cols = static_cast<size_t>(tokens.cols);
+  const size_t part_bytes = rows.bytes.size() / count;
+  std::vector<float> means(count * cols);
+  for (size_t i = 0; i < count; ++i) {
+    const absl::Span<float> mean = absl::MakeSpan(means).subspan(i * cols, cols);
+    MeanOfRows(rows.bytes.subspan(i * part_bytes, part_bytes), tokens.dtype, tokens.cols, mean);
+    if (job.plan.l2_normalize) ScaleToLengthOne(mean);
+  }
+  const absl::Span<const std::byte> bytes(reinterpret_cast<const std::byte*>(means.data()),
+                                          means.size() * sizeof(float));
+  return AddTensor(name, shape, bytes, DType::kFp32, job.plan.dtype, result);
 }
 
 absl::Status AddOutputs(const Job& job, v1::Result& result) {
@@ -69,7 +90,20 @@ absl::Status AddOutputs(const Job& job, v1::Result& result) {
                 [&](auto& name) { return AddRows(name, batch.deepstack[i], job, result); });
   }
   if (!added.ok()) return added;
-  return add(job.plan.pooled, "pooled", [&](auto&) { return AddPooled(batch.tokens, job, result); });
+  const int64_t cols = batch.tokens.cols;
+  added = add(job.plan.pooled, "pooled", [&](auto& name) { return AddMeans(name, 1, {cols}, job, result); });
+  if (!added.ok()) return added;
+  const int64_t slices = job.plan.grid.t;
+  return add(job.plan.pooled_slices, "pooled_slices", [&](auto& name) {
+    return AddMeans(name, slices, {slices, cols}, job, result);
+  });
+}
+
+void AddClipFacts(const ClipFacts& clip, v1::Result& result) {
+  for (const int64_t index : clip.frame_indices) result.add_frame_indices(static_cast<uint64_t>(index));
+  if (clip.source_fps) result.set_source_fps(*clip.source_fps);
+  for (const double seconds : clip.slice_timestamps) result.add_slice_timestamps(seconds);
+  result.set_padded(clip.padded);
 }
 
 absl::Status CheckTensor(std::string_view name, const HostTensor& tensor, int64_t rows, const EncoderInfo& info) {
@@ -96,7 +130,7 @@ absl::Status CheckOffsets(const std::vector<int64_t>& offsets, absl::Span<const 
 std::vector<std::string> OutputNames(const EncoderInfo& info) {
   std::vector<std::string> names = {"tokens"};
   for (size_t i = 0; i < info.tower.deepstack_visual_indexes.size(); ++i) names.push_back(Cat("deepstack_", i));
-  names.emplace_back("pooled");
+  names.insert(names.end(), {"pooled", "pooled_slices"});
   return names;
 }
 
@@ -130,6 +164,7 @@ absl::StatusOr<v1::Result> BuildResult(const Job& job, const EncoderInfo& info) 
   result.set_hidden_size(static_cast<uint64_t>(info.tower.out_hidden_size));
   result.set_dtype(ToProto(job.plan.dtype));
   if (absl::Status added = AddOutputs(job, result); !added.ok()) return added;
+  if (job.clip) AddClipFacts(*job.clip, result);
   SetTimes(job.times, *result.mutable_times());
   result.mutable_times()->set_batch_items(static_cast<uint32_t>(job.forward->items));
   result.mutable_times()->set_batch_patches(static_cast<uint64_t>(job.forward->patches));

@@ -14,15 +14,16 @@
 
 namespace vitower {
 
-// The names of the outputs a model has, in the order of a reply: "tokens", "deepstack_0", ..., "pooled".
+// The names of the outputs a model has, in the order of a reply: "tokens", "deepstack_0", ..., "pooled",
+// "pooled_slices".
 std::vector<std::string> OutputNames(const EncoderInfo& info);
 
 // That a batch from an encoder holds what the items need, so that slicing cannot read past its ends.
 absl::Status CheckForward(const ForwardResult& forward, absl::Span<const std::unique_ptr<Job>> jobs,
                           const EncoderInfo& info);
 
-// Slices the item's rows from its batch, casts them, and says what is in them. INTERNAL where an output holds a NaN or
-// an infinity, OUT_OF_RANGE where a value does not fit the dtype asked for. Thread-safe.
+// Slices the item's rows from its batch, pools and casts them, and says what is in them and of which frames. INTERNAL
+// where an output holds a NaN or an infinity, OUT_OF_RANGE where a value does not fit the dtype asked for. Thread-safe.
 // REQUIRES: job.forward is set and passed CheckForward.
 absl::StatusOr<v1::Result> BuildResult(const Job& job, const EncoderInfo& info);
 

@@ -15,6 +15,7 @@
 #include "server/lifecycle.h"
 #include "server/log.h"
 #include "server/metrics.h"
+#include "server/model_info.h"
 #include "server/options.h"
 #include "server/pipeline.h"
 #include "server/status.h"
@@ -29,7 +30,7 @@ constexpr std::chrono::milliseconds kConnectionGrace{100};
 
 Pipeline::Options PipelineOptions(const ServerOptions& options) {
   Pipeline::Options out;
-  out.items = {options.max_image_pixels, options.max_item_patches};
+  out.items = {options.max_image_pixels, options.max_item_patches, options.max_video_frames, options.max_video_seconds};
   out.admission = {options.max_queue_patches, options.max_inflight_bytes};
   out.max_reply_bytes = options.max_reply_bytes;
   out.max_batch_patches = options.max_batch_patches;
@@ -108,6 +109,7 @@ absl::Status ServerImpl::Open(std::vector<std::unique_ptr<Encoder>> encoders) {
   const EncoderInfo info = encoders.front()->info();
   const std::vector<std::string> devices = DevicesOf(encoders);
   metrics_.SetModel(info, devices);
+  metrics_.SetLimits(options_);
   absl::StatusOr<int> metrics_port = metrics_.Listen(options_.metrics_listen);
   if (!metrics_port.ok()) return metrics_port.status();
   metrics_port_ = *metrics_port;
@@ -129,6 +131,9 @@ absl::Status ServerImpl::Listen(const EncoderInfo& info, const std::string& devi
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);         // else a second server would take half of the calls
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);  // else a call whose client died keeps its permit
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
+  // Clients of idle streams ping too, to see a server that is gone; gRPC would close their connection for it.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 9'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   grpc::ResourceQuota quota("vitower");
   builder.SetResourceQuota(quota.Resize(GrpcMemoryBytes(options_)));
   builder.SetMaxReceiveMessageSize(static_cast<int>(options_.max_request_bytes));
@@ -179,8 +184,8 @@ absl::Status ServerImpl::DrainOnce() {
   lifecycle_.Advance(State::kStopped);
   if (unfinished == 0) return absl::OkStatus();
   const std::string message =
-      Cat(unfinished, " calls were still inside after --drain-timeout: ", aborted,
-          " got UNAVAILABLE for what was not done, ", unfinished - aborted, " had their reply under way");
+      Cat(unfinished, " calls and streams were still inside after --drain-timeout: ", aborted,
+          " got UNAVAILABLE for what was not done, ", unfinished - aborted, " had a reply under way");
   Log(LogLevel::kWarning, message);
   return MakeStatus(Fault::kExpired, message);
 }

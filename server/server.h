@@ -29,9 +29,21 @@ struct ServerOptions {
   // Of the calls admitted, until their replies are sent: the requests, the replies, and 3 bytes for each pixel of a
   // call's largest images as encoded, as many of them as there are preprocess_threads.
   int64_t max_inflight_bytes = 1LL << 30;
+  int64_t max_video_frames = 200'000;  // of a clip as encoded, however few are sampled; above: INVALID_ARGUMENT
+  double max_video_seconds = 7'200;    // of a clip as encoded, likewise
+  // In flight on one stream. The server reads no more from it meanwhile, nor while the stream holds half of
+  // max_queue_patches or of max_inflight_bytes. More hides more of the way to a distant client.
+  int64_t max_stream_items = 256;
+  // An answer of more bytes goes in parts of this size; 64 KiB to 3 MiB, below gRPC's own receive limit of 4 MiB, which
+  // most clients keep. Smaller: more messages; larger: longer waits of the other calls on the connection.
+  int64_t stream_chunk_bytes = 1LL << 20;
   int preprocess_threads = 0;              // 0: one for each core this process may use, its CPU quota rounded up
   std::chrono::seconds drain_timeout{30};  // how long Drain waits for accepted work
 };
+
+// That both addresses can be listened on now: for an error before a model is loaded, which takes long. Nothing is kept:
+// where another process is quicker, Start fails with the same words. UNAVAILABLE names the flag, the address and why.
+absl::Status CheckListen(const ServerOptions& options);
 
 // The gRPC service with its batcher, workers, metrics endpoint, health and reflection.
 // Owns everything it starts. Thread-safe.

@@ -20,7 +20,7 @@ constexpr std::array kTable = {
     FaultRow{Fault::kExpired, absl::StatusCode::kDeadlineExceeded, "expired"},
     FaultRow{Fault::kAbandoned, absl::StatusCode::kUnavailable, "abandoned"},
     FaultRow{Fault::kBadInput, absl::StatusCode::kInvalidArgument, "bad_input"},
-    FaultRow{Fault::kNotBuilt, absl::StatusCode::kUnimplemented, "not_built"},
+    FaultRow{Fault::kNoVideo, absl::StatusCode::kFailedPrecondition, "no_video"},
     FaultRow{Fault::kOverflow, absl::StatusCode::kOutOfRange, "overflow"},
     FaultRow{Fault::kInternal, absl::StatusCode::kInternal, "internal"},
 };

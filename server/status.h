@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
+#include "server/text.h"
 
 namespace vitower {
 
@@ -29,7 +30,7 @@ enum class Fault : uint8_t {
   kAbandoned,
   // Items answered with an error.
   kBadInput,
-  kNotBuilt,
+  kNoVideo,
   kOverflow,
   kInternal,
 };
@@ -46,6 +47,12 @@ absl::Span<const Fault> DropReasons();
 
 const FaultRow& Row(Fault fault);
 absl::Status MakeStatus(Fault fault, std::string_view message);
+
+// kBadInput, with the parts as its message.
+template <typename... Parts>
+absl::Status BadInput(const Parts&... parts) {
+  return MakeStatus(Fault::kBadInput, Cat(parts...));
+}
 
 // "OK", "INVALID_ARGUMENT", ...: gRPC's name of a code, as it stands in the metrics.
 std::string_view CodeName(absl::StatusCode code);

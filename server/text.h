@@ -1,8 +1,11 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <type_traits>
+
+#include "absl/types/span.h"
 
 namespace vitower {
 namespace internal {
@@ -25,6 +28,10 @@ std::string Cat(const Parts&... parts) {
   std::string text;
   (internal::AppendTo(text, parts), ...);
   return text;
+}
+
+inline absl::Span<const uint8_t> BytesOf(const std::string& bytes) {
+  return {reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()};
 }
 
 }  // namespace vitower

@@ -15,8 +15,10 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::internal::WireFormatLite;
 using google::protobuf::io::CodedInputStream;
 
-// An item that sets everything there is has about 20, each DeepStack level and frame of a clip one more.
+// An item that sets everything there is has about 30, each DeepStack level and image of a frame list one more.
 constexpr int64_t kFieldsPerItem = 64;
+// For long frame lists, of which a request has few.
+constexpr int64_t kFieldsForFrames = 16'384;
 
 struct Counts {
   int64_t items = 0;
@@ -67,12 +69,20 @@ std::optional<Refusal> CheckWire(google::protobuf::io::ZeroCopyInputStream& byte
     return Refusal{Fault::kTooManyItems, Cat("the request has ", counts.items, " items, above the limit of ", max_items,
                                              " (--max-request-items)")};
   }
-  if (counts.fields > max_items * kFieldsPerItem) {
-    return Refusal{Fault::kTooManyItems,
-                   Cat("the request has ", counts.fields, " fields, above the limit of ", max_items * kFieldsPerItem,
-                       ", which is ", kFieldsPerItem, " for each of --max-request-items")};
-  }
-  return std::nullopt;
+  const int64_t limit = kFieldsForFrames + kFieldsPerItem * max_items;
+  if (counts.fields <= limit) return std::nullopt;
+  return Refusal{Fault::kTooManyItems,
+                 Cat("the request has ", counts.fields, " fields, above the limit of ", limit, ", which is ",
+                     kFieldsForFrames, " and ", kFieldsPerItem, " for each of --max-request-items")};
+}
+
+std::optional<Refusal> CheckItemWire(google::protobuf::io::ZeroCopyInputStream& bytes) {
+  CodedInputStream in(&bytes);
+  Counts counts;
+  if (!Count(in, *v1::Item::descriptor(), counts)) return Malformed();
+  const int64_t limit = kFieldsForFrames + kFieldsPerItem;
+  if (counts.fields <= limit) return std::nullopt;
+  return Refusal{Fault::kTooManyItems, Cat("the item has ", counts.fields, " fields, above the limit of ", limit)};
 }
 
 }  // namespace vitower

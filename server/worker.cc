@@ -31,13 +31,13 @@ auto Guarded(std::string_view name, const Step& step) -> decltype(step()) {
   }
 }
 
-// The tokens are needed for the mean as well; an output is computed when any item wants it.
+// The tokens are needed for their means as well; an output is computed when any item wants it.
 OutputSet Union(const std::vector<std::unique_ptr<Job>>& jobs, size_t levels) {
   OutputSet wanted;
   wanted.tokens = false;
   wanted.deepstack.assign(levels, false);
   for (const std::unique_ptr<Job>& job : jobs) {
-    wanted.tokens = wanted.tokens || job->plan.outputs.tokens || job->plan.pooled;
+    wanted.tokens = wanted.tokens || job->plan.outputs.tokens || job->plan.pooled || job->plan.pooled_slices;
     for (size_t i = 0; i < levels; ++i) wanted.deepstack[i] = wanted.deepstack[i] || job->plan.outputs.deepstack[i];
   }
   return wanted;
@@ -58,14 +58,14 @@ Frames GrayFrames(const TowerConfig& tower, int64_t grid_h, int64_t grid_w) {
   frames.grid = GridThw{1, grid_h, grid_w};
   frames.height = grid_h * tower.patch_size;
   frames.width = grid_w * tower.patch_size;
-  frames.rgb.assign(static_cast<size_t>(frames.height * frames.width * 3), 128);
+  frames.rgb = std::vector<uint8_t>(static_cast<size_t>(frames.height * frames.width * 3), 128);
   return frames;
 }
 
 absl::Status WarmUp(Encoder& encoder, int64_t budget_patches) {
   const std::vector<Frames> frames = WarmUpFrames(encoder.info().tower, budget_patches);
-  std::vector<const Frames*> items;
-  for (const Frames& one : frames) items.push_back(&one);
+  std::vector<TowerInput> items;
+  for (const Frames& one : frames) items.emplace_back(&one);
   OutputSet wanted;
   wanted.deepstack.assign(encoder.info().tower.deepstack_visual_indexes.size(), true);
   return encoder.Forward(items, wanted).status();
@@ -114,7 +114,7 @@ void Worker::RunBatch(std::vector<std::unique_ptr<Job>> jobs) {
     jobs[i]->forward = *forward;
     jobs[i]->batch_index = i;
     SetDeviceTimes((*forward)->batch.times, jobs[i]->times);
-    jobs[i]->frames = Frames();
+    jobs[i]->input = Frames();
     parts_.on_done(std::move(jobs[i]));
   }
 }
@@ -122,16 +122,16 @@ void Worker::RunBatch(std::vector<std::unique_ptr<Job>> jobs) {
 absl::StatusOr<std::shared_ptr<const ForwardResult>> Worker::Forward(const std::vector<std::unique_ptr<Job>>& jobs) {
   auto result = std::make_shared<ForwardResult>();
   result->computed = Union(jobs, encoder_->info().tower.deepstack_visual_indexes.size());
-  std::vector<const Frames*> frames;
+  std::vector<TowerInput> inputs;
   for (const std::unique_ptr<Job>& job : jobs) {
-    frames.push_back(&job->frames);
+    inputs.push_back(job->tower_input());
     result->patches += job->patches();
   }
   result->items = static_cast<int64_t>(jobs.size());
   const TimePoint started_at = parts_.clock.Now();
   for (const std::unique_ptr<Job>& job : jobs) job->times.Set(Stage::kQueue, started_at - job->ready_at);
   absl::StatusOr<EncodedBatch> batch =
-      Guarded("the encoder", [&] { return encoder_->Forward(frames, result->computed); });
+      Guarded("the encoder", [&] { return encoder_->Forward(inputs, result->computed); });
   parts_.metrics.AddDeviceBusy(encoder_->info().device, parts_.clock.Now() - started_at);
   if (!batch.ok()) return batch.status();
   result->batch = *std::move(batch);

@@ -6,7 +6,7 @@
 namespace vitower {
 namespace {
 
-constexpr int64_t kStepsPerOctave = 8;
+constexpr int64_t kStepsPerOctave = 4;
 constexpr int64_t kSmallestStep = 16;
 constexpr int64_t kFineRows = 2048;
 constexpr int64_t kTile = 128;

@@ -5,8 +5,9 @@
 
 namespace vitower {
 
-// Rows for which CUDA graphs are captured: eight to the octave from 128 on, so that each is at most 1.125 times the one
-// before; steps of 16 below.
+// Rows for which CUDA graphs are captured: four to the octave from 128 on, steps of 16 below, so that each is at most
+// 1.25 times the one before. Not finer: from 512 on each fills whole tiles of the GEMMs, which pays more than less
+// padding (784 patches take 2.11 ms in 896 rows and 2.41 in 832, measured on an H100).
 inline constexpr int64_t kSmallestGraphRows = 64;
 inline constexpr int64_t kLargestGraphRows = 8192;
 

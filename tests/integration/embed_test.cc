@@ -87,11 +87,11 @@ TEST_F(EmbedTest, ABadItemDoesNotHurtItsNeighbours) {
   ASSERT_TRUE(reply.status.ok()) << reply.status.error_message();
   std::vector<uint32_t> codes;
   for (const v1::Result& result : reply.response.results()) codes.push_back(result.status().code());
-  EXPECT_THAT(codes, ElementsAre(0, 3, 3, 3, 3, 3, 12, 0));
+  EXPECT_THAT(codes, ElementsAre(0, 3, 3, 3, 3, 3, 3, 0));
   ExpectRowsOf(reply.response.results(0), 64, 32, {9, 9, 9});
   ExpectRowsOf(reply.response.results(7), 32, 96, {8, 8, 8});
   EXPECT_EQ(Metric("vitower_items_total{code=\"INVALID_ARGUMENT\",kind=\"image\"}"), 5);
-  EXPECT_EQ(Metric("vitower_items_total{code=\"UNIMPLEMENTED\",kind=\"video\"}"), 1);
+  EXPECT_EQ(Metric("vitower_items_total{code=\"INVALID_ARGUMENT\",kind=\"video\"}"), 1);
 }
 
 TEST_F(EmbedTest, ACallOfBadItemsOnlyIsAnsweredToo) {
@@ -148,7 +148,7 @@ TEST_F(EmbedTest, SendsTheOutputsAndTheDtypeAskedFor) {
   EXPECT_THAT(result.outputs(0).shape(), ElementsAre(4, 8));
   EXPECT_EQ(result.outputs(0).data().size(), 4U * 8 * 2);
   EXPECT_EQ(result.outputs(1).name(), "pooled");
-  EXPECT_THAT(result.outputs_not_sent(), ElementsAre("tokens", "deepstack_0"));
+  EXPECT_THAT(result.outputs_not_sent(), ElementsAre("tokens", "deepstack_0", "pooled_slices"));
   EXPECT_EQ(result.dtype(), v1::DTYPE_FP16);
 }
 
@@ -177,21 +177,12 @@ TEST_F(EmbedTest, ModelInfoTellsShapesAndLimits) {
   EXPECT_EQ(info.name(), "puppet");
   EXPECT_EQ(info.fingerprint(), "0123abcd");
   EXPECT_EQ(info.dtype(), v1::DTYPE_FP32);
-  EXPECT_THAT(info.outputs(), ElementsAre("tokens", "deepstack_0", "deepstack_1", "pooled"));
+  EXPECT_THAT(info.outputs(), ElementsAre("tokens", "deepstack_0", "deepstack_1", "pooled", "pooled_slices"));
   EXPECT_THAT(info.deepstack_visual_indexes(), ElementsAre(1, 2));
   EXPECT_EQ(info.out_hidden_size(), 8U);
   EXPECT_EQ(info.limits().max_queue_patches(), 65536U);  // chosen by the server
   EXPECT_EQ(info.limits().max_reply_bytes(), 64U << 20);
   EXPECT_THAT(info.server_version(), MatchesRegex("[0-9]+.[0-9]+.[0-9]+"));
-}
-
-TEST_F(EmbedTest, TheStreamSaysThatItIsNotBuiltYet) {
-  grpc::ClientContext context;
-  auto stream = stub_->EmbedStream(&context);
-  stream->WritesDone();
-  const grpc::Status status = stream->Finish();
-  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
-  EXPECT_THAT(status.error_message(), HasSubstr("use Embed"));
 }
 
 TEST_F(EmbedTest, ReflectionListsTheService) {

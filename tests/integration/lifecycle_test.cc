@@ -187,6 +187,20 @@ TEST_F(ServerLifecycleTest, ATakenMetricsPortIsRefusedByName) {
   EXPECT_THAT(std::string(second.status().message()), HasSubstr(options_.metrics_listen + " (--metrics-listen)"));
 }
 
+TEST_F(ServerLifecycleTest, AnAddressThatCannotBeListenedOnIsToldBeforeAnythingStarts) {
+  EXPECT_TRUE(CheckListen(options_).ok());
+  Serve();
+  const std::string taken = "127.0.0.1:" + std::to_string(server_->port());
+  options_.listen = taken;
+  EXPECT_EQ(std::string(CheckListen(options_).message()),
+            "cannot listen on " + taken + " (--listen): Address already in use");
+  options_.listen = "127.0.0.1:0";
+  options_.metrics_listen = "127.0.0.1:" + std::to_string(server_->metrics_port());
+  EXPECT_THAT(std::string(CheckListen(options_).message()), HasSubstr("(--metrics-listen): Address already in use"));
+  options_.metrics_listen = "no.such.host.invalid:0";
+  EXPECT_THAT(std::string(CheckListen(options_).message()), HasSubstr("cannot listen on no.such.host.invalid:0"));
+}
+
 TEST_F(ServerLifecycleTest, EncodersOfDifferentModelsAreRefused) {
   std::vector<std::unique_ptr<Encoder>> encoders;
   encoders.push_back(MakePuppetEncoder(puppet_, DType::kFp32));

@@ -87,7 +87,8 @@ TEST_F(OverloadTest, DecodedImagesCountTowardsTheMemoryOfCalls) {
   Serve();
   const Reply refused = Embed(RequestOf({ImageItem("", PngHeader(8000, 8000))}));
   EXPECT_EQ(refused.status.error_code(), StatusCode::RESOURCE_EXHAUSTED);
-  EXPECT_THAT(refused.status.error_message(), HasSubstr("bytes for its request, decoded images and reply, more than"));
+  EXPECT_THAT(refused.status.error_message(),
+              HasSubstr("bytes for its request, decoded pictures and reply, more than"));
 }
 
 TEST_F(OverloadTest, NoMoreDecodedImagesCountThanThereAreThreads) {

@@ -1,8 +1,8 @@
 #include "tests/support/puppet_encoder.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
-#include <cstring>
 #include <limits>
 #include <stdexcept>
 #include <utility>
@@ -12,23 +12,53 @@
 namespace vitower {
 namespace {
 
-bool FirstPixelIs(const Frames& frames, const uint8_t (&pixel)[3]) {
-  return std::equal(std::begin(pixel), std::end(pixel), frames.rgb.begin());
+using Pixel = std::array<uint8_t, 3>;
+
+constexpr int64_t kMergeUnit = 4;  // patches in a token
+
+Pixel PixelAt(const OwnedBytes& bytes, int64_t offset) {
+  const uint8_t* first = bytes.data() + offset;
+  return {first[0], first[1], first[2]};
 }
 
-float ValueOrMark(const Frames& frames, int64_t row, int64_t rows, int64_t col, int64_t output) {
-  if (row + 1 == rows && FirstPixelIs(frames, kNanPixel)) return std::numeric_limits<float>::quiet_NaN();
-  if (row + 1 == rows && FirstPixelIs(frames, kHugePixel)) return 1e5F;
-  return PuppetValue(frames, row, col, output);
+// What a row's values are made of.
+Pixel ColourOf(const Frames& frames, int64_t row) {
+  const int64_t slice = row / (frames.grid.h * frames.grid.w / kMergeUnit);
+  const int64_t frame = std::clamp<int64_t>(2 * slice, 0, std::max<int64_t>(frames.frame_count - 1, 0));
+  return PixelAt(frames.rgb, frame * frames.height * frames.width * 3);
+}
+Pixel ColourOf(const PatchRows& patches, int64_t row) {
+  const int64_t patch_bytes = static_cast<int64_t>(patches.values.size()) / patches.grid.patches();
+  return PixelAt(patches.values, row * kMergeUnit * patch_bytes);
 }
 
-HostTensor MakeTensor(absl::Span<const Frames* const> items, int64_t output, const EncoderInfo& info) {
+float ValueOf(Pixel pixel, const GridThw& grid, int64_t row, int64_t col, int64_t output) {
+  const int64_t colour = pixel[0] + 2 * pixel[1] + 3 * pixel[2];
+  const int64_t place = 5 * grid.h + 7 * grid.w + 11 * row + 13 * col + 17 * output;
+  return static_cast<float>((colour + place) % 199);
+}
+
+bool Is(Pixel pixel, const uint8_t (&mark)[3]) {
+  return std::equal(pixel.begin(), pixel.end(), std::begin(mark), std::end(mark));
+}
+
+float ValueOrMark(const TowerInput& input, int64_t row, int64_t rows, int64_t col, int64_t output) {
+  return std::visit(
+      [&](const auto* item) {
+        if (row + 1 == rows && Is(ColourOf(*item, 0), kNanPixel)) return std::numeric_limits<float>::quiet_NaN();
+        if (row + 1 == rows && Is(ColourOf(*item, 0), kHugePixel)) return 1e5F;
+        return PuppetValue(*item, row, col, output);
+      },
+      input);
+}
+
+HostTensor MakeTensor(absl::Span<const TowerInput> items, int64_t output, const EncoderInfo& info) {
   std::vector<float> values;
-  for (const Frames* item : items) {
-    const int64_t rows = item->grid.patches() / info.tower.merge_unit();
+  for (const TowerInput& item : items) {
+    const int64_t rows = GridOf(item).patches() / info.tower.merge_unit();
     for (int64_t row = 0; row < rows; ++row) {
       for (int64_t col = 0; col < info.tower.out_hidden_size; ++col) {
-        values.push_back(ValueOrMark(*item, row, rows, col, output));
+        values.push_back(ValueOrMark(item, row, rows, col, output));
       }
     }
   }
@@ -82,9 +112,10 @@ Puppet::Mood Puppet::Begin(std::vector<GridThw> grids) {
 }
 
 float PuppetValue(const Frames& frames, int64_t row, int64_t col, int64_t output) {
-  const int64_t colour = frames.rgb[0] + 2 * frames.rgb[1] + 3 * frames.rgb[2];
-  const int64_t place = 5 * frames.grid.h + 7 * frames.grid.w + 11 * row + 13 * col + 17 * output;
-  return static_cast<float>((colour + place) % 199);
+  return ValueOf(ColourOf(frames, row), frames.grid, row, col, output);
+}
+float PuppetValue(const PatchRows& patches, int64_t row, int64_t col, int64_t output) {
+  return ValueOf(ColourOf(patches, row), patches.grid, row, col, output);
 }
 
 class PuppetEncoder final : public Encoder {
@@ -93,10 +124,10 @@ class PuppetEncoder final : public Encoder {
 
   const EncoderInfo& info() const override { return info_; }
 
-  absl::StatusOr<EncodedBatch> Forward(absl::Span<const Frames* const> items, const OutputSet& wanted) override {
+  absl::StatusOr<EncodedBatch> Forward(absl::Span<const TowerInput> items, const OutputSet& wanted) override {
     const auto begun_at = std::chrono::steady_clock::now();
     std::vector<GridThw> grids;
-    for (const Frames* item : items) grids.push_back(item->grid);
+    for (const TowerInput& item : items) grids.push_back(GridOf(item));
     const Puppet::Mood mood = puppet_->Begin(std::move(grids));
     if (mood == Puppet::Mood::kFail) return absl::InternalError("secret reason");
     if (mood == Puppet::Mood::kThrow) throw std::runtime_error("secret reason");
@@ -107,11 +138,11 @@ class PuppetEncoder final : public Encoder {
   }
 
  private:
-  EncodedBatch Encode(absl::Span<const Frames* const> items, const OutputSet& wanted) const {
+  EncodedBatch Encode(absl::Span<const TowerInput> items, const OutputSet& wanted) const {
     EncodedBatch batch;
     batch.token_offsets.push_back(0);
-    for (const Frames* item : items) {
-      batch.token_offsets.push_back(batch.token_offsets.back() + item->grid.patches() / info_.tower.merge_unit());
+    for (const TowerInput& item : items) {
+      batch.token_offsets.push_back(batch.token_offsets.back() + GridOf(item).patches() / info_.tower.merge_unit());
     }
     if (wanted.tokens) batch.tokens = MakeTensor(items, 0, info_);
     batch.deepstack.resize(wanted.deepstack.size());
@@ -144,6 +175,9 @@ EncoderInfo PuppetInfo(DType dtype) {
   info.tower.deepstack_visual_indexes = {1, 2};
   info.image_processor.min_pixels = 1024;
   info.image_processor.max_pixels = 1 << 24;
+  info.video_processor = VideoProcessorConfig();
+  info.video_processor->min_pixels = 4096;
+  info.video_processor->max_pixels = 1 << 24;
   return info;
 }
 

@@ -38,16 +38,19 @@ class Puppet final {
   std::vector<std::vector<GridThw>> batches_ ABSL_GUARDED_BY(mu_);
 };
 
-// An image whose first pixel is one of these gets a NaN, or a value that fits bf16 but not fp16, in its last row.
+// An item whose first pixel is one of these gets a NaN, or a value that fits bf16 but not fp16, in its last row.
 inline constexpr uint8_t kNanPixel[3] = {1, 2, 3};
 inline constexpr uint8_t kHugePixel[3] = {4, 5, 6};
 
-// The value an item's row has in an output (0: tokens, 1 + i: DeepStack level i). Made from the item's first pixel,
-// its grid and the place, a small whole number in every dtype: a row put in the wrong place shows.
+// The value an item's row has in an output (0: tokens, 1 + i: DeepStack level i). Made from the first pixel of the
+// first frame of the row's temporal slice, or the first bytes of the row's patches, from the grid and the place; a
+// small whole number in every dtype: a row put in the wrong place shows. A clip may hold fewer frames than its grid
+// needs, as the real ones do; a row takes the last then.
 float PuppetValue(const Frames& frames, int64_t row, int64_t col, int64_t output);
+float PuppetValue(const PatchRows& patches, int64_t row, int64_t col, int64_t output);
 
 // An encoder without a tower, with out_hidden_size 8, two DeepStack levels, patches of 16 and the pixel limits
-// [1024, 1 << 24].
+// [1024, 1 << 24], of clips [4096, 1 << 24].
 std::unique_ptr<Encoder> MakePuppetEncoder(std::shared_ptr<Puppet> puppet, DType dtype = DType::kFp32);
 EncoderInfo PuppetInfo(DType dtype = DType::kFp32);
 

@@ -121,7 +121,7 @@ void ExpectRowsOf(const v1::Result& result, int64_t width, int64_t height, Colou
   ASSERT_EQ(result.status().code(), 0U) << result.status().message();
   Frames frames;
   frames.grid = GridThw{1, height / 16, width / 16};
-  frames.rgb = {colour.red, colour.green, colour.blue};
+  frames.rgb = std::vector<uint8_t>{colour.red, colour.green, colour.blue};
   ASSERT_EQ(static_cast<int64_t>(result.token_count()), frames.grid.patches() / 4);
   ASSERT_EQ(result.outputs_size(), 3);
   for (int output = 0; output < result.outputs_size(); ++output) {

@@ -20,6 +20,28 @@ uint32_t Crc32(const std::string& bytes) {
   return ~crc;
 }
 
+// A picture of its own two colours, of which it uses the first. LZW codes of 8 bits are bytes; 128, sent often enough,
+// keeps them from growing.
+void AppendGifFrame(std::string& gif, uint16_t width, uint16_t height, Colour colour) {
+  constexpr int kClear = 128;
+  gif += ',';
+  AppendLittle(gif, 0, 4);
+  AppendLittle(gif, width, 2);
+  AppendLittle(gif, height, 2);
+  AppendLittle(gif, 0x86, 1);  // 128 local colours
+  for (const uint8_t channel : {colour.red, colour.green, colour.blue}) gif += static_cast<char>(channel);
+  gif.append(127 * 3, '\0');
+  gif += '\x07';  // bits a pixel
+  for (int left = width * height; left > 0; left -= 100) {
+    const int codes = left < 100 ? left : 100;
+    AppendLittle(gif, static_cast<uint32_t>(codes) + 1, 1);
+    AppendLittle(gif, kClear, 1);
+    gif.append(static_cast<size_t>(codes), '\0');
+  }
+  AppendLittle(gif, 0x8101, 2);  // one byte: the end
+  AppendLittle(gif, 0, 1);
+}
+
 }  // namespace
 
 std::string SolidBmp(int64_t width, int64_t height, Colour colour) {
@@ -54,6 +76,30 @@ std::string PngHeader(uint32_t width, uint32_t height) {
   png += chunk;
   AppendBig(png, Crc32(chunk));
   return png;
+}
+
+std::string AnimatedGif(uint16_t width, uint16_t height, const std::vector<Colour>& frames, uint16_t centiseconds) {
+  std::string gif = "GIF89a";
+  AppendLittle(gif, width, 2);
+  AppendLittle(gif, height, 2);
+  AppendLittle(gif, 0x70, 3);  // no global colours
+  for (const Colour& colour : frames) {
+    gif += std::string("\x21\xF9\x04\x04", 4);  // graphic control: leave the frame in place
+    AppendLittle(gif, centiseconds, 2);
+    AppendLittle(gif, 0, 2);
+    AppendGifFrame(gif, width, height, colour);
+  }
+  return gif + '\x3B';
+}
+
+std::string SolidRgb(int64_t width, int64_t height, const std::vector<Colour>& frames) {
+  std::string rgb;
+  for (const Colour& colour : frames) {
+    for (int64_t i = 0; i < width * height; ++i) {
+      for (const uint8_t channel : {colour.red, colour.green, colour.blue}) rgb += static_cast<char>(channel);
+    }
+  }
+  return rgb;
 }
 
 }  // namespace vitower

@@ -23,6 +23,8 @@ const char* __tsan_default_suppressions() {
          "race:grpc::internal::InterceptorBatchMethodsImpl\n"
          "race:grpc::internal::CallOpS\n"
          "race:grpc::internal::CallbackWithSuccessTag::Clear\n"
+         "race:grpc::internal::CallbackWithSuccessTag::Set\n"
+         "race:grpc::internal::CallbackWithSuccessTag::CallbackWithSuccessTag\n"
          "race:grpc::internal::CallbackWithSuccessTag::~CallbackWithSuccessTag\n"
          "race:grpc::internal::ServerCallbackCall::Unref\n"
          "race:ServerCallbackUnaryImpl::Finish\n"
@@ -30,7 +32,9 @@ const char* __tsan_default_suppressions() {
          "race:ServerCallbackReaderWriterImpl::Finish\n"
          "race:ServerCallbackReaderWriterImpl::ServerCallbackReaderWriterImpl\n"
          "race:PreBindBacklog\n"
+         "race:grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>::InternalBindStream\n"
          "race_top:__atomic_base<grpc::\n"
+         "race_top:__atomic_base<long>::fetch_sub\n"  // how many operations a client's call still has
          // Ours, but ordered by gRPC: it calls OnCancel after the handler that made the call has returned.
          "race:vitower::EmbedReactor::OnCancel\n";
 }

@@ -30,10 +30,11 @@ class InputsTest : public ::testing::Test {
 };
 
 TEST_F(InputsTest, AFolderIsSearchedToItsBottomInOrder) {
-  for (const char* name : {"p/b.jpg", "p/a.PNG", "p/sub/c.webp", "p/notes.txt", "p/sub/deep/d.JPEG"})
+  for (const char* name :
+       {"p/b.jpg", "p/a.PNG", "p/sub/c.webp", "p/notes.txt", "p/sub/deep/d.JPEG", "p/sub/e.MP4", "p/f.txt"})
     folder_.Write(name);
   const auto list = Collect({"p"});
-  EXPECT_THAT(Names(list), ElementsAre("a.PNG", "b.jpg", "sub/c.webp", "sub/deep/d.JPEG"));
+  EXPECT_THAT(Names(list), ElementsAre("a.PNG", "b.jpg", "sub/c.webp", "sub/deep/d.JPEG", "sub/e.MP4"));
   EXPECT_TRUE(list->many);
 }
 
@@ -63,7 +64,7 @@ TEST_F(InputsTest, AMissingFileIsKeptToBeReportedWhenItIsRead) {
 
 TEST_F(InputsTest, AFolderWithoutImagesIsRefusedByName) {
   folder_.Write("p/notes.txt");
-  EXPECT_THAT(std::string(Collect({"p"}).status().message()), HasSubstr("p: no image in this folder"));
+  EXPECT_THAT(std::string(Collect({"p"}).status().message()), HasSubstr("p: no image or clip in this folder"));
 }
 
 TEST_F(InputsTest, StandardInputStandsAlone) {

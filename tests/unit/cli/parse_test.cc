@@ -34,6 +34,7 @@ TEST(ParseDuration, NeedsAUnitUnlessItIsZero) {
   EXPECT_EQ(*ParseDuration("5ms"), microseconds(5000));
   EXPECT_EQ(*ParseDuration("1.5s"), microseconds(1500000));
   EXPECT_EQ(*ParseDuration("2min"), microseconds(120000000));
+  EXPECT_EQ(*ParseDuration("1.001s"), microseconds(1001000));
   for (const char* text : {"", "5", "ms", "-5ms", "5 hours", "0.5us"}) EXPECT_FALSE(ParseDuration(text).ok()) << text;
 }
 
@@ -72,6 +73,7 @@ TEST(ParseOutputs, ReadsAList) {
   EXPECT_TRUE(wanted.pooled);
   EXPECT_THAT(wanted.deepstack_levels, ElementsAre(0, 2));
   EXPECT_TRUE(ParseOutputs("tokens,deepstack")->all_deepstack);
+  EXPECT_TRUE(ParseOutputs("pooled_slices")->pooled_slices && !ParseOutputs("pooled_slices")->pooled);
 }
 
 TEST(ParseOutputs, RefusesUnknownNames) {

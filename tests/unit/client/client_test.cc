@@ -1,18 +1,14 @@
 #include "client/client.h"
 
 #include <gmock/gmock.h>
-#include <grpcpp/grpcpp.h>
-#include <grpcpp/health_check_service_interface.h>
 #include <gtest/gtest.h>
 
-#include <functional>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "vitower/v1/vitower.grpc.pb.h"
+#include "fake_server.h"
 
 namespace vitower {
 namespace {
@@ -21,62 +17,14 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Pair;
 
-// A server that answers as the test says and keeps the last request.
-class FakeServer final : public v1::VisionEmbedder::Service {
- public:
-  explicit FakeServer(std::function<grpc::Status(const v1::EmbedRequest&, v1::EmbedResponse*)> embed = nullptr)
-      : embed_(std::move(embed)) {
-    grpc::EnableDefaultHealthCheckService(true);
-    grpc::ServerBuilder builder;
-    builder.SetMaxReceiveMessageSize(-1);
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
-    builder.RegisterService(this);
-    server_ = builder.BuildAndStart();
-  }
-
-  grpc::Status Embed(grpc::ServerContext*, const v1::EmbedRequest* request, v1::EmbedResponse* response) override {
-    {
-      const std::lock_guard lock(mu_);
-      last_request_ = *request;
-    }
-    return embed_(*request, response);
-  }
-
-  grpc::Status GetModelInfo(grpc::ServerContext*, const v1::GetModelInfoRequest*, v1::ModelInfo* info) override {
-    info->set_name("random:tiny");
-    info->set_dtype(v1::DTYPE_BF16);
-    info->add_deepstack_visual_indexes(5);
-    info->mutable_limits()->set_max_request_items(1024);
-    return grpc::Status::OK;
-  }
-
-  std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
-  v1::EmbedRequest last_request() const {
-    const std::lock_guard lock(mu_);
-    return last_request_;
-  }
-  void SetServing(bool serving) { server_->GetHealthCheckService()->SetServingStatus("", serving); }
-
- private:
-  const std::function<grpc::Status(const v1::EmbedRequest&, v1::EmbedResponse*)> embed_;
-  int port_ = 0;
-  mutable std::mutex mu_;
-  v1::EmbedRequest last_request_;  // guarded by mu_
-  std::unique_ptr<grpc::Server> server_;
-};
-
 grpc::Status OneEmptyResult(const v1::EmbedRequest&, v1::EmbedResponse* response) {
   response->add_results();
   return grpc::Status::OK;
 }
 
-Client::Deadline Soon() { return std::chrono::system_clock::now() + std::chrono::seconds(20); }
-
-std::unique_ptr<Client> Connect(const FakeServer& server) { return *Client::Create({.server = server.address()}); }
-
 TEST(Client, EveryOptionOfAnItemReachesTheServer) {
   FakeServer server(OneEmptyResult);
-  EmbedItem item{.id = "a", .image = "bytes"};
+  EmbedItem item = ImageItem("bytes", "a");
   item.min_pixels = 1024;
   item.max_pixels = 4096;
   item.do_resize = false;
@@ -85,9 +33,13 @@ TEST(Client, EveryOptionOfAnItemReachesTheServer) {
   item.tokens = true;
   item.deepstack_levels = {0, 2};
   item.pooled = true;
+  item.pooled_slices = true;
+  item.l2_normalize = true;
   item.dtype = WireDType::kFp16;
-  ASSERT_TRUE(Connect(server)->Embed({item}, Soon()).ok());
+  item.priority = ItemPriority::kLow;
+  ASSERT_TRUE(server.Connect()->Embed({item}, Soon(), "request-7").ok());
 
+  EXPECT_EQ(server.last_request_id(), "request-7");
   const v1::EmbedRequest seen = server.last_request();
   ASSERT_EQ(seen.items_size(), 1);
   const v1::Item& got = seen.items(0);
@@ -98,18 +50,74 @@ TEST(Client, EveryOptionOfAnItemReachesTheServer) {
   EXPECT_TRUE(got.preprocessing().has_apply_exif() && !got.preprocessing().apply_exif());
   EXPECT_EQ(got.preprocessing().background().blue(), 255U);
   EXPECT_TRUE(got.outputs().tokens() && got.outputs().pooled());
+  EXPECT_TRUE(got.outputs().pooled_slices() && got.outputs().l2_normalize());
+  EXPECT_EQ(got.priority(), v1::PRIORITY_LOW);
   EXPECT_THAT(got.outputs().deepstack_levels(), ElementsAre(0, 2));
   EXPECT_EQ(got.outputs().dtype(), v1::DTYPE_FP16);
 }
 
 TEST(Client, UnsetOptionsStayUnset) {
   FakeServer server(OneEmptyResult);
-  ASSERT_TRUE(Connect(server)->Embed({EmbedItem{.image = "x"}}, Soon()).ok());
+  ASSERT_TRUE(server.Connect()->Embed({ImageItem("x")}, Soon()).ok());
   const v1::EmbedRequest seen = server.last_request();
   const v1::Preprocessing& preprocessing = seen.items(0).preprocessing();
   EXPECT_FALSE(preprocessing.has_min_pixels() || preprocessing.has_max_pixels() || preprocessing.has_do_resize() ||
                preprocessing.has_apply_exif() || preprocessing.has_background());
   EXPECT_EQ(seen.items(0).outputs().dtype(), v1::DTYPE_UNSPECIFIED);
+  EXPECT_EQ(seen.items(0).priority(), v1::PRIORITY_UNSPECIFIED);
+  EXPECT_EQ(server.last_request_id(), "");
+}
+
+v1::Item Sent(ItemSource source) {
+  FakeServer server(OneEmptyResult);
+  EmbedItem item;
+  item.source = std::move(source);
+  EXPECT_TRUE(server.Connect()->Embed({item}, Soon()).ok());
+  return server.last_request().items(0);
+}
+
+TEST(Client, AVideoGoesWithItsSampling) {
+  ClipSampling sampling;
+  sampling.fps = 0.5;
+  sampling.max_frames = 9;
+  sampling.start_seconds = 0;
+  sampling.end_seconds = 2.5;
+  const v1::EncodedVideo video = Sent(VideoSource{"clip", sampling}).video();
+  EXPECT_EQ(video.data(), "clip");
+  EXPECT_EQ(video.sampling().fps(), 0.5);
+  EXPECT_EQ(video.sampling().max_frames(), 9U);
+  EXPECT_TRUE(video.sampling().has_start_seconds());
+  EXPECT_EQ(video.sampling().end_seconds(), 2.5);
+  EXPECT_FALSE(video.sampling().has_num_frames() || video.sampling().has_min_frames());
+}
+
+TEST(Client, FramesGoWithoutSamplingUnlessItIsSet) {
+  const v1::FrameList plain = Sent(FramesSource{{"one", "two"}, 24.0, {}}).frames();
+  EXPECT_THAT(plain.images(), ElementsAre("one", "two"));
+  EXPECT_EQ(plain.fps(), 24.0);
+  EXPECT_FALSE(plain.has_sampling());
+  ClipSampling sampling;
+  sampling.num_frames = 4;
+  EXPECT_EQ(Sent(FramesSource{{"one"}, {}, sampling}).frames().sampling().num_frames(), 4U);
+}
+
+TEST(Client, RawPixelsGoWithTheirShape) {
+  const v1::RawRgb rgb = Sent(RgbSource{.data = "pixels", .frames = 3, .height = 32, .width = 64, .fps = 5.0}).rgb();
+  EXPECT_EQ(rgb.data(), "pixels");
+  EXPECT_EQ(rgb.frames(), 3U);
+  EXPECT_EQ(rgb.height(), 32U);
+  EXPECT_EQ(rgb.width(), 64U);
+  EXPECT_EQ(rgb.fps(), 5.0);
+  EXPECT_FALSE(rgb.has_sampling());
+}
+
+TEST(Client, PatchesGoWithTheirGrid) {
+  const v1::PatchRows patches = Sent(PatchesSource{"rows", WireDType::kBf16, {2, 4, 6}}).patches();
+  EXPECT_EQ(patches.data(), "rows");
+  EXPECT_EQ(patches.dtype(), v1::DTYPE_BF16);
+  EXPECT_EQ(patches.grid_thw().t(), 2U);
+  EXPECT_EQ(patches.grid_thw().h(), 4U);
+  EXPECT_EQ(patches.grid_thw().w(), 6U);
 }
 
 TEST(Client, ResultsAreReadInFullAndInOrder) {
@@ -135,7 +143,7 @@ TEST(Client, ResultsAreReadInFullAndInOrder) {
     response->mutable_results(1)->mutable_status()->set_message("image: not an image");
     return grpc::Status::OK;
   });
-  const auto results = Connect(server)->Embed(std::vector<EmbedItem>(2), Soon());
+  const auto results = server.Connect()->Embed(std::vector<EmbedItem>(2), Soon());
   ASSERT_TRUE(results.ok()) << results.status();
   const EmbedResult& good = (*results)[0];
   EXPECT_TRUE(good.status.ok());
@@ -150,11 +158,30 @@ TEST(Client, ResultsAreReadInFullAndInOrder) {
   EXPECT_EQ((*results)[1].status, absl::InvalidArgumentError("image: not an image"));
 }
 
+TEST(Client, AClipsResultTellsItsFrames) {
+  FakeServer server([](const v1::EmbedRequest&, v1::EmbedResponse* response) {
+    v1::Result& clip = *response->add_results();
+    for (uint64_t index : {0, 7, 15}) clip.add_frame_indices(index);
+    clip.set_source_fps(29.97);
+    clip.add_slice_timestamps(0.25);
+    clip.set_padded(true);
+    response->add_results();
+    return grpc::Status::OK;
+  });
+  const auto results = server.Connect()->Embed(std::vector<EmbedItem>(2), Soon());
+  ASSERT_TRUE(results.ok()) << results.status();
+  EXPECT_THAT((*results)[0].frame_indices, ElementsAre(0, 7, 15));
+  EXPECT_EQ((*results)[0].source_fps, 29.97);
+  EXPECT_THAT((*results)[0].slice_timestamps, ElementsAre(0.25));
+  EXPECT_TRUE((*results)[0].padded);
+  EXPECT_TRUE((*results)[1].frame_indices.empty() && !(*results)[1].source_fps && !(*results)[1].padded);
+}
+
 TEST(Client, AFailedCallKeepsTheServersCodeAndMessage) {
   FakeServer server([](const v1::EmbedRequest&, v1::EmbedResponse*) {
     return grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "the queue is full");
   });
-  EXPECT_EQ(Connect(server)->Embed({EmbedItem()}, Soon()).status(), absl::ResourceExhaustedError("the queue is full"));
+  EXPECT_EQ(server.Connect()->Embed({EmbedItem()}, Soon()).status(), absl::ResourceExhaustedError("the queue is full"));
 }
 
 TEST(Client, RepliesAboveGrpcsOwnLimitArrive) {
@@ -163,35 +190,39 @@ TEST(Client, RepliesAboveGrpcsOwnLimitArrive) {
     return grpc::Status::OK;
   });
   const std::string large(9 << 20, 'x');
-  const auto results = Connect(server)->Embed({EmbedItem{.image = large}}, Soon());
+  const auto results = server.Connect()->Embed({ImageItem(large)}, Soon());
   ASSERT_TRUE(results.ok()) << results.status();
   EXPECT_EQ((*results)[0].outputs[0].data, large);
 }
 
 TEST(Client, AnAnswerWithTheWrongNumberOfResultsIsAnError) {
   FakeServer server([](const v1::EmbedRequest&, v1::EmbedResponse*) { return grpc::Status::OK; });
-  EXPECT_EQ(Connect(server)->Embed({EmbedItem()}, Soon()).status().code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(server.Connect()->Embed({EmbedItem()}, Soon()).status().code(), absl::StatusCode::kInternal);
 }
 
 TEST(Client, ADeadlineThatHasPassedEndsTheCall) {
   FakeServer server([](const v1::EmbedRequest&, v1::EmbedResponse*) { return grpc::Status::OK; });
   const auto past = std::chrono::system_clock::now() - std::chrono::seconds(1);
-  EXPECT_EQ(Connect(server)->Embed({EmbedItem()}, past).status().code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(server.Connect()->Embed({EmbedItem()}, past).status().code(), absl::StatusCode::kDeadlineExceeded);
 }
 
 TEST(Client, ModelInfoTellsWhatIsServed) {
   FakeServer server;
-  const auto info = Connect(server)->GetModelInfo(Soon());
+  const auto info = server.Connect()->GetModelInfo(Soon());
   ASSERT_TRUE(info.ok()) << info.status();
   EXPECT_EQ(info->name, "random:tiny");
   EXPECT_EQ(Name(info->dtype), "bf16");
   EXPECT_THAT(info->deepstack_visual_indexes, ElementsAre(5));
   EXPECT_EQ(info->max_request_items, 1024);
+  EXPECT_EQ(info->temporal_patch_size, 2);
+  EXPECT_EQ(info->video_max_pixels, 4096);
+  EXPECT_EQ(info->max_stream_items, 7);
+  EXPECT_EQ(info->stream_chunk_bytes, 65536);
 }
 
 TEST(Client, HealthFollowsTheServer) {
   FakeServer server;
-  const auto client = Connect(server);
+  const auto client = server.Connect();
   server.SetServing(true);
   EXPECT_TRUE(client->CheckHealth(Soon()).ok());
   server.SetServing(false);
@@ -217,12 +248,12 @@ TEST(Client, CallsFromManyThreadsGetTheirOwnAnswers) {
     response->add_results()->set_id(request.items(0).id());
     return grpc::Status::OK;
   });
-  const auto client = Connect(server);
+  const auto client = server.Connect();
   std::vector<std::jthread> threads;
   for (int i = 0; i < 8; ++i) {
     threads.emplace_back([&, id = std::to_string(i)] {
       for (int round = 0; round < 20; ++round) {
-        const auto results = client->Embed({EmbedItem{.id = id}}, Soon());
+        const auto results = client->Embed({ImageItem("", id)}, Soon());
         ASSERT_TRUE(results.ok()) << results.status();
         EXPECT_EQ((*results)[0].id, id);
       }

@@ -73,6 +73,35 @@ TEST_F(AdmissionTest, BytesStayUntilTheReplyIsSent) {
   const Permit patches_only = Admitted({1, 16384, 0});
 }
 
+TEST_F(AdmissionTest, ACorrectionMayExceedTheLimitAndIsGivenBack) {
+  {
+    const Permit permit = Admitted({1, 16000, 500});
+    permit.share().Correct({0, 1000, 600});
+    EXPECT_EQ(permit.held().patches, 17000);
+    EXPECT_THAT(metrics_.Text(), HasSubstr("vitower_queue_patches 17000\n"));
+    EXPECT_EQ(Refused({1, 4, 0}).fault, Fault::kQueueFull);
+    permit.share().Correct({0, -16000, -1000});
+    const Permit other = Admitted({1, 15384, 900});
+  }
+  EXPECT_THAT(metrics_.Text(), HasSubstr("vitower_queue_patches 0\n"));
+  EXPECT_THAT(metrics_.Text(), HasSubstr("vitower_inflight_bytes 0\n"));
+}
+
+TEST_F(AdmissionTest, ACorrectionThatComesLateChangesNothing) {
+  PermitShare().Correct({0, 4, 4});
+  PermitShare share;
+  {
+    Permit permit = Admitted({1, 100, 500});
+    share = permit.share();
+    permit.ReleaseItems();
+    share.Correct({0, 1000, 100});
+    EXPECT_THAT(metrics_.Text(), HasSubstr("vitower_inflight_bytes 500\n"));
+  }
+  share.Correct({0, 1000, 100});
+  EXPECT_THAT(metrics_.Text(), HasSubstr("vitower_queue_patches 0\n"));
+  EXPECT_THAT(metrics_.Text(), HasSubstr("vitower_inflight_bytes 0\n"));
+}
+
 TEST_F(AdmissionTest, GaugesFollow) {
   {
     Permit permit = Admitted({3, 120, 70});

@@ -64,10 +64,10 @@ TEST(Call, SaysWhyItIsGone) {
   EXPECT_EQ(test.call->Gone(deadline - 1s), Fault::kAbandoned);
 }
 
-TEST(Call, GivesEachImageOnce) {
+TEST(Call, GivesEachItemOnce) {
   TestCall test(2);
-  EXPECT_EQ(test.call->TakeImage(1), "bytes");
-  EXPECT_EQ(test.call->TakeImage(1), "");
+  EXPECT_EQ(test.call->TakeItem(1).image(), "bytes");
+  EXPECT_EQ(test.call->TakeItem(1).image(), "");
   EXPECT_EQ(test.call->kinds()[1], "image");
   test.call->Abort(absl::OkStatus(), TimePoint());
 }

@@ -1,6 +1,7 @@
 #include "server/cpu_quota.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <filesystem>
 #include <fstream>
@@ -38,6 +39,19 @@ TEST_F(CpuQuotaTest, TheOlderKindOfGroupIsReadToo) {
   EXPECT_EQ(Quota(), 4);
   Write("cpu/cpu.cfs_quota_us", "-1");
   EXPECT_EQ(Quota(), std::nullopt);
+}
+
+TEST(UsableCores, AreWhatTheAffinityMaskAllowsAtMost) {
+  cpu_set_t before;
+  ASSERT_EQ(sched_getaffinity(0, sizeof(before), &before), 0);
+  EXPECT_GE(UsableCores(), 1);
+  EXPECT_LE(UsableCores(), CPU_COUNT(&before));
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(sched_getcpu(), &one);
+  ASSERT_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
+  EXPECT_EQ(UsableCores(), 1);
+  ASSERT_EQ(sched_setaffinity(0, sizeof(before), &before), 0);
 }
 
 }  // namespace

@@ -82,5 +82,29 @@ TEST_F(LifecycleTest, WaitUntilServingEndsWithADrain) {
   EXPECT_EQ(waited.get().code(), absl::StatusCode::kUnavailable);
 }
 
+class TestStreamInside final : public Drainable {
+ public:
+  void OnDrain() override { ++drains; }
+  int drains = 0;
+};
+
+TEST_F(LifecycleTest, ADrainTellsTheStreamsInsideOnceAndWaitsForThem) {
+  const auto inside = std::make_shared<TestStreamInside>();
+  const auto gone = std::make_shared<TestStreamInside>();
+  EXPECT_EQ(lifecycle_.EnterStream(inside)->fault, Fault::kNotReady);
+  lifecycle_.Advance(State::kServing);
+  ASSERT_FALSE(lifecycle_.EnterStream(inside));
+  ASSERT_FALSE(lifecycle_.EnterStream(gone));
+  lifecycle_.LeaveStream(*gone);
+  lifecycle_.Advance(State::kDraining);
+  EXPECT_EQ(inside->drains, 1);
+  EXPECT_EQ(gone->drains, 0);
+  EXPECT_EQ(lifecycle_.EnterStream(gone)->fault, Fault::kDraining);
+  auto left = std::async(std::launch::async, [&] { return lifecycle_.WaitForCalls(clock_.Now() + 30s); });
+  clock_.AwaitWaiter();
+  lifecycle_.LeaveStream(*inside);
+  EXPECT_EQ(left.get(), 0U);
+}
+
 }  // namespace
 }  // namespace vitower

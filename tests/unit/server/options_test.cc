@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 namespace vitower {
 namespace {
 
@@ -88,6 +90,21 @@ TEST(ResolveOptions, RefusesOnePortForBoth) {
   EXPECT_TRUE(ResolveOptions(options).ok());
   options.listen = options.metrics_listen = "127.0.0.1:0";
   EXPECT_TRUE(ResolveOptions(options).ok());
+}
+
+TEST(ResolveOptions, BoundsWhatIsSaidOfClipsAndStreams) {
+  const auto message = [](auto change) {
+    ServerOptions options;
+    change(options);
+    return std::string(ResolveOptions(options).status().message());
+  };
+  EXPECT_EQ(message([](ServerOptions& o) { o.stream_chunk_bytes = 65'535; }),
+            "--stream-chunk-bytes is 65535; it must be 65536 to 3145728");
+  EXPECT_EQ(message([](ServerOptions& o) { o.max_stream_items = 0; }),
+            "--max-stream-items is 0; it must be 1 to 1000000");
+  EXPECT_THAT(message([](ServerOptions& o) { o.max_video_frames = 0; }), HasSubstr("--max-video-frames is 0"));
+  EXPECT_THAT(message([](ServerOptions& o) { o.max_video_seconds = 0; }), HasSubstr("--max-video-seconds is 0"));
+  EXPECT_NE(message([](ServerOptions& o) { o.max_video_seconds = std::nan(""); }), "");
 }
 
 }  // namespace

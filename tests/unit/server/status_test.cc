@@ -38,7 +38,7 @@ const Expected kRows[] = {
     {Fault::kExpired, 4, "DEADLINE_EXCEEDED", "expired"},
     {Fault::kAbandoned, 14, "UNAVAILABLE", "abandoned"},
     {Fault::kBadInput, 3, "INVALID_ARGUMENT", "bad_input"},
-    {Fault::kNotBuilt, 12, "UNIMPLEMENTED", "not_built"},
+    {Fault::kNoVideo, 9, "FAILED_PRECONDITION", "no_video"},
     {Fault::kOverflow, 11, "OUT_OF_RANGE", "overflow"},
     {Fault::kInternal, 13, "INTERNAL", "internal"},
 };

@@ -10,17 +10,23 @@
 
 namespace vitower {
 
-// A call of `items` empty images, and whether it is complete.
+// A call, and whether it is complete.
 struct TestCall {
-  explicit TestCall(int items, TimePoint deadline = TimePoint::max()) {
+  explicit TestCall(v1::EmbedRequest request, TimePoint deadline = TimePoint::max()) {
+    Call::Start start{"test-request", TimePoint(), TimePoint(), deadline};
+    call = std::make_shared<Call>(std::move(start), std::move(request), [this] { ++completions; });
+    call->Seal();
+  }
+  // Of `items` images that are none.
+  explicit TestCall(int items, TimePoint deadline = TimePoint::max()) : TestCall(Images(items), deadline) {}
+
+  static v1::EmbedRequest Images(int items) {
     v1::EmbedRequest request;
     for (int i = 0; i < items; ++i) {
       request.add_items()->set_id("item-" + std::to_string(i));
       request.mutable_items(i)->set_image("bytes");
     }
-    Call::Start start{"test-request", TimePoint(), TimePoint(), deadline};
-    call = std::make_shared<Call>(std::move(start), std::move(request), [this] { ++completions; });
-    call->Seal();
+    return request;
   }
 
   uint32_t code(size_t index) const { return call->answers()[index].result.status().code(); }

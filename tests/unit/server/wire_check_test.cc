@@ -24,10 +24,11 @@ std::string Repeated(const std::string& part, int times) {
   return bytes;
 }
 
-// A field of less than 16 KiB.
+// A field of less than 2 MiB.
 std::string Delimited(int number, const std::string& content) {
   std::string bytes;
-  for (const size_t byte : {static_cast<size_t>(number * 8 + 2), content.size() % 128 + 128, content.size() / 128}) {
+  for (const size_t byte : {static_cast<size_t>(number * 8 + 2), content.size() % 128 + 128,
+                            content.size() / 128 % 128 + 128, content.size() / 128 / 128}) {
     bytes += static_cast<char>(byte);
   }
   return bytes + content;
@@ -59,17 +60,42 @@ TEST(CheckWire, RefusesTooManyItemsWithTheNumbers) {
   EXPECT_EQ(refusal->message, "the request has 2000000 items, above the limit of 1024 (--max-request-items)");
 }
 
+// More than 64 for each of 2 items and 16,384 for frames, at two bytes each or one.
 TEST(CheckWire, RefusesTooManyFieldsHoweverDeepTheyAre) {
-  const std::string many_frames = Repeated(std::string("\x0a\x00", 2), 1000);
-  const std::string many_levels(1000, '\x01');
-  const std::string packed = Delimited(2, many_levels);
-  const std::string unknown = Repeated("\x78\x01", 1000);
-  for (const std::string& bytes : {Delimited(4, many_frames), Delimited(8, packed), Delimited(7, unknown)}) {
+  const std::string many_images = Repeated(std::string("\x0a\x00", 2), 20'000);
+  const std::string packed = Delimited(2, std::string(20'000, '\x01'));
+  const std::string unknown = Repeated("\x78\x01", 20'000);
+  const std::string background = Delimited(5, unknown);
+  for (const std::string& bytes : {Delimited(4, many_images), Delimited(8, packed), Delimited(7, background),
+                                   Delimited(3, Delimited(2, unknown))}) {
     const auto refusal = Check(Delimited(1, bytes), 2);
     ASSERT_TRUE(refusal);
     EXPECT_EQ(refusal->fault, Fault::kTooManyItems);
-    EXPECT_THAT(refusal->message, HasSubstr("fields, above the limit of 128, which is 64 for each"));
+    EXPECT_THAT(refusal->message,
+                HasSubstr("fields, above the limit of 16512, which is 16384 and 64 for each of --max-request-items"));
   }
+}
+
+TEST(CheckWire, RefusesAFrameListOfAMillionEmptyImages) {
+  v1::EmbedRequest request;
+  v1::FrameList& list = *request.add_items()->mutable_frames();
+  for (int i = 0; i < 1'000'000; ++i) list.add_images();
+  const std::string bytes = request.SerializeAsString();
+  EXPECT_THAT(Check(bytes, 1024)->message, HasSubstr("1000002 fields, above the limit of 81920"));
+  google::protobuf::io::ArrayInputStream item(bytes.data(), static_cast<int>(bytes.size()));
+  item.Skip(4);  // the item's tag and length
+  EXPECT_THAT(CheckItemWire(item)->message, HasSubstr("1000001 fields, above the limit of 16448"));
+}
+
+TEST(CheckWire, LetsALongFrameListPass) {
+  v1::EmbedRequest request;
+  v1::FrameList& list = *request.add_items()->mutable_frames();
+  for (int i = 0; i < 10'000; ++i) list.add_images("some image");
+  list.mutable_sampling()->set_num_frames(100);
+  EXPECT_FALSE(Check(request.SerializeAsString(), 1));
+  const std::string bytes = request.items(0).SerializeAsString();
+  google::protobuf::io::ArrayInputStream item(bytes.data(), static_cast<int>(bytes.size()));
+  EXPECT_FALSE(CheckItemWire(item));
 }
 
 TEST(CheckWire, RefusesGroupsAndWhatIsCutOff) {

@@ -1,0 +1,211 @@
+// Our kernels alone, on random values, against the same computed on the host in fp64: for run.sh and for
+// compute-sanitizer, which does not take the GEMMs of cuBLASLt. Prints a line a case; fails where one is off.
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "model/bf16.h"
+#include "model/cuda/kernels.h"
+
+namespace vitower {
+namespace {
+
+int failures = 0;
+
+void Check(cudaError_t error) {
+  if (error == cudaSuccess) return;
+  std::fprintf(stderr, "kernel_probe: %s\n", cudaGetErrorString(error));
+  std::exit(1);
+}
+
+template <typename T>
+class OnDevice final {
+ public:
+  explicit OnDevice(std::vector<T> host) : host_(std::move(host)) {
+    Check(cudaMalloc(reinterpret_cast<void**>(&data_), host_.size() * sizeof(T)));
+    Check(cudaMemcpy(data_, host_.data(), host_.size() * sizeof(T), cudaMemcpyHostToDevice));
+  }
+  OnDevice(const OnDevice&) = delete;
+  OnDevice& operator=(const OnDevice&) = delete;
+  ~OnDevice() { (void)cudaFree(data_); }
+  T* data() const { return data_; }
+  const std::vector<T>& Read() {
+    Check(cudaDeviceSynchronize());
+    Check(cudaMemcpy(host_.data(), data_, host_.size() * sizeof(T), cudaMemcpyDeviceToHost));
+    return host_;
+  }
+
+ private:
+  std::vector<T> host_;
+  T* data_ = nullptr;
+};
+
+Bf16 Round(double value) {
+  Bf16 out = 0;
+  Store(static_cast<float>(value), out);
+  return out;
+}
+
+std::vector<Bf16> Random(size_t count, uint32_t seed, double scale = 1, double shift = 0) {
+  std::mt19937 random(seed);
+  std::normal_distribution<double> normal;
+  std::vector<Bf16> values(count);
+  for (Bf16& value : values) value = Round(normal(random) * scale + shift);
+  return values;
+}
+
+void Compare(const std::string& name, const std::vector<Bf16>& values, const std::vector<double>& expected) {
+  double difference = 0;
+  double norm = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const double distance = ToFloat(values[i]) - expected[i];
+    difference += distance * distance;
+    norm += expected[i] * expected[i];
+  }
+  const double relative = std::sqrt(difference / norm);
+  const bool good = relative < 4e-3;  // bf16 rounds with an rms of 1.7e-3; NaN never passes
+  failures += good ? 0 : 1;
+  std::printf("%s: relL2 %.1e%s\n", name.c_str(), relative, good ? "" : " FAILED");
+  std::fflush(stdout);
+}
+
+void LayerNormCase(int32_t width) {
+  constexpr int64_t kRows = 37;
+  OnDevice<Bf16> x(Random(kRows * width, 1, 3, 1));
+  OnDevice<Bf16> weight(Random(width, 2, 0.1, 1));
+  OnDevice<Bf16> bias(Random(width, 3, 0.1));
+  OnDevice<Bf16> out(std::vector<Bf16>(kRows * width, Round(NAN)));
+  Check(LaunchLayerNorm(Element::kBf16, {x.data(), weight.data(), bias.data(), out.data(), kRows, width, 1e-6F},
+                        nullptr));
+  std::vector<double> expected;
+  for (int64_t row = 0; row < kRows; ++row) {
+    const Bf16* values = x.Read().data() + row * width;
+    double mean = 0;
+    double variance = 0;
+    for (int32_t i = 0; i < width; ++i) mean += ToFloat(values[i]) / double{static_cast<double>(width)};
+    for (int32_t i = 0; i < width; ++i) variance += std::pow(ToFloat(values[i]) - mean, 2) / width;
+    for (int32_t i = 0; i < width; ++i) {
+      expected.push_back((ToFloat(values[i]) - mean) / std::sqrt(variance + 1e-6) * ToFloat(weight.Read()[i]) +
+                         ToFloat(bias.Read()[i]));
+    }
+  }
+  Compare("LayerNorm of " + std::to_string(width), out.Read(), expected);
+}
+
+struct Segments {
+  std::vector<AttentionTile> tiles;
+  std::vector<int32_t> offsets{0};
+};
+
+Segments MakeSegments(const std::vector<int32_t>& lengths, int32_t tile_rows) {
+  Segments segments;
+  for (const int32_t length : lengths) {
+    const int32_t first = segments.offsets.back();
+    for (int32_t row = 0; row < length; row += tile_rows) {
+      segments.tiles.push_back({first + row, first, length, std::min(tile_rows, length - row)});
+    }
+    segments.offsets.push_back(first + length);
+  }
+  return segments;
+}
+
+// Head `head` of part `part` (q, k, v) of a row, turned unless it is a v.
+std::vector<double> HeadOf(const std::vector<Bf16>& qkv, const std::vector<float>& rotary, int32_t row, int part,
+                           int head, int heads, int dim) {
+  const Bf16* values = qkv.data() + ((int64_t{row} * 3 + part) * heads + head) * dim;
+  std::vector<double> result(static_cast<size_t>(dim));
+  for (int i = 0; i < dim; ++i) result[i] = ToFloat(values[i]);
+  if (part == 2) return result;
+  const float* angles = rotary.data() + int64_t{row} * dim;
+  for (int i = 0; i < dim / 2; ++i) {
+    const double a = ToFloat(values[i]);
+    const double b = ToFloat(values[i + dim / 2]);
+    result[i] = ToFloat(Round(a * angles[i] - b * angles[i + dim / 2]));
+    result[i + dim / 2] = ToFloat(Round(b * angles[i] + a * angles[i + dim / 2]));
+  }
+  return result;
+}
+
+std::vector<double> ExpectedAttention(const std::vector<Bf16>& qkv, const std::vector<float>& rotary,
+                                      const std::vector<int32_t>& offsets, int heads, int dim) {
+  std::vector<double> expected(static_cast<size_t>(offsets.back()) * heads * dim);
+  for (size_t segment = 0; segment + 1 < offsets.size(); ++segment) {
+    for (int head = 0; head < heads; ++head) {
+      std::vector<std::vector<double>> keys;
+      std::vector<std::vector<double>> values;
+      for (int32_t row = offsets[segment]; row < offsets[segment + 1]; ++row) {
+        keys.push_back(HeadOf(qkv, rotary, row, 1, head, heads, dim));
+        values.push_back(HeadOf(qkv, rotary, row, 2, head, heads, dim));
+      }
+      for (int32_t row = offsets[segment]; row < offsets[segment + 1]; ++row) {
+        const std::vector<double> query = HeadOf(qkv, rotary, row, 0, head, heads, dim);
+        double* out = expected.data() + (int64_t{row} * heads + head) * dim;
+        double total = 0;
+        for (size_t key = 0; key < keys.size(); ++key) {
+          double score = 0;
+          for (int i = 0; i < dim; ++i) score += query[i] * keys[key][i];
+          const double weight = std::exp(score / std::sqrt(dim));
+          total += weight;
+          for (int i = 0; i < dim; ++i) out[i] += weight * values[key][i];
+        }
+        for (int i = 0; i < dim; ++i) out[i] /= total;
+      }
+    }
+  }
+  return expected;
+}
+
+void AttentionCase(const std::vector<int32_t>& lengths, int32_t tile_rows, int32_t dim) {
+  constexpr int32_t kHeads = 2;
+  const Segments segments = MakeSegments(lengths, tile_rows);
+  const int32_t rows = segments.offsets.back();
+  const std::vector<Bf16> qkv = Random(static_cast<size_t>(rows) * 3 * kHeads * dim, 7);
+  std::vector<float> rotary;
+  for (int32_t i = 0; i < rows; ++i) {
+    for (int32_t j = 0; j < dim / 2; ++j) rotary.push_back(std::cos(static_cast<float>(i * (j + 1)) * 0.37F));
+    for (int32_t j = 0; j < dim / 2; ++j) rotary.push_back(std::sin(static_cast<float>(i * (j + 1)) * 0.37F));
+  }
+  const std::vector<double> expected = ExpectedAttention(qkv, rotary, segments.offsets, kHeads, dim);
+  OnDevice<Bf16> device_qkv(qkv);
+  OnDevice<float> device_rotary(rotary);
+  OnDevice<AttentionTile> tiles(segments.tiles);
+  OnDevice<int32_t> count({static_cast<int32_t>(segments.tiles.size())});
+  Check(LaunchRotary(Element::kBf16, {device_qkv.data(), device_rotary.data(), rows, kHeads, dim, true}, nullptr));
+  const auto run = [&](const char* name, int32_t blocks, auto launch) {
+    if (blocks == 0) return;
+    OnDevice<Bf16> out(std::vector<Bf16>(static_cast<size_t>(rows) * kHeads * dim, Round(NAN)));
+    // Few blocks, so that each takes several tiles.
+    Check(launch(Element::kBf16,
+                 TileAttentionArgs{device_qkv.data(), device_rotary.data(), tiles.data(), count.data(), out.data(),
+                                   kHeads, dim, std::min(blocks, 3)},
+                 nullptr));
+    Compare(std::string(name) + ", heads of " + std::to_string(dim) + ", tiles of " + std::to_string(tile_rows),
+            out.Read(), expected);
+  };
+  run("attention", TileAttentionBlocks(Element::kBf16, dim), LaunchTileAttention);
+  run("Hopper attention", HopperAttentionBlocks(Element::kBf16, dim), LaunchHopperAttention);
+}
+
+int Main() {
+  for (const int32_t width : {128, 1024, 1152, 4096, 4608, 12288}) LayerNormCase(width);
+  for (const int32_t dim : {64, 72}) {
+    AttentionCase({4, 16, 17, 20, 63, 64, 65, 100, 128, 129, 196, 260}, kTileRows, dim);
+    AttentionCase({260, 4, 196}, kTileRows / 2, dim);
+  }
+  std::printf("%d failed\n", failures);
+  return failures == 0 ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace vitower
+
+int main() { return vitower::Main(); }
