@@ -1,12 +1,12 @@
 # vitower as a container image: built in one stage, run in another that holds the program, the libraries it links, their
 # licences and a bill of materials. Plain Dockerfile syntax: docker, podman and buildah build it.
 #
-#   docker build -t vitower .                                   CPU, no CUDA inside
-#   docker build -t vitower --build-arg VITOWER_TORCH_INDEX=https://a.mirror/whl/cpu .     torch from another index
-#   docker build -t vitower --build-arg VITOWER_TORCH_INDEX= --build-arg PIP_FIND_LINKS=... .   torch from wheels
+#   docker build -t vitower --build-arg VITOWER_TORCH_INDEX=<index> .      CPU, no CUDA inside: PyTorch's index of CPU
+#                                                                          wheels, which its "Get started" page names
+#   docker build -t vitower --build-arg PIP_FIND_LINKS=<folder> .          torch from wheels
 #
 # For NVIDIA GPUs. This variant has been written and linted, but it has never been built or run:
-#   docker build -t vitower:cuda --build-arg VITOWER_TORCH_INDEX=https://download.pytorch.org/whl/cu130 \
+#   docker build -t vitower:cuda --build-arg VITOWER_TORCH_INDEX=<index of CUDA 13 wheels> \
 #     --build-arg BUILD_IMAGE=nvidia/cuda:13.0.1-devel-ubuntu24.04 --build-arg RUNTIME_IMAGE=ubuntu:24.04 \
 #     --build-arg CMAKE_ARGUMENTS=-DVITOWER_WITH_CUDA=ON .
 ARG BUILD_IMAGE=debian:12.12-slim
@@ -15,9 +15,12 @@ ARG RUNTIME_IMAGE=debian:12.12-slim
 FROM ${RUNTIME_IMAGE} AS base
 
 FROM ${BUILD_IMAGE} AS build
-ARG VITOWER_TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG VITOWER_TORCH_INDEX
 ARG PIP_FIND_LINKS
 WORKDIR /src
+# pip's own choice would be the CUDA build.
+RUN [ -n "${VITOWER_TORCH_INDEX}${PIP_FIND_LINKS}" ] || { echo "set the build argument VITOWER_TORCH_INDEX to PyTorch's \
+index of CPU wheels, or PIP_FIND_LINKS to a folder of wheels" >&2; exit 1; }
 # What is built with, in a layer of its own: it changes seldom and takes longest.
 COPY scripts/install.sh scripts/install.sh
 RUN scripts/install.sh

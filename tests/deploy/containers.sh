@@ -15,7 +15,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 lab=${CONTAINER_LAB:-${TMPDIR:-/tmp}/vitower-lab}
-base=docker.io/library/debian:12.12-slim
+base=debian:12.12-slim
 image=localhost/vitower:local
 export CONTAINERS_STORAGE_CONF=$lab/storage.conf CONTAINERS_CONF=${CONTAINERS_CONF:-$lab/host.conf}
 
@@ -116,7 +116,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends prometheus wget
 USER nobody
 ENTRYPOINT ["prometheus"]
 DOCKERFILE
-  build "$(sed -n 's/^ *image: \(prom.*\)/docker.io\/\1/p' "$root/deploy/docker-compose.yml")" "$lab/prometheus" >/dev/null
+  build "$(sed -n 's/^ *image: \(prom.*\)/\1/p' "$root/deploy/docker-compose.yml")" "$lab/prometheus" >/dev/null
 }
 
 # Runs inside `privately`, with the services that have an image here.

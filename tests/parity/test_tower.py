@@ -87,11 +87,14 @@ def check_fp32(name, value, expected):
 
 
 def check_bf16(name, value, expected, reference_value, cosine_floor=0.9996):
-    """Not further from fp32 than the reference's own bf16 is, with a margin for another order of the sums."""
+    """Not further from fp32 than the reference's own bf16 is, with a margin for another order of the sums. Without a
+    `cosine_floor` this holds for the worst token too: 1 - cosine goes with the square of the error."""
     own, error = rel_l2(reference_value, expected), rel_l2(value, expected)
     cosine = smallest_cosine(value, expected)
-    print(f"  bf16 {name}: relL2 {error:.2e}, reference {own:.2e}, smallest cosine {cosine:.5f}")
-    assert error <= 1.2 * own and cosine >= cosine_floor, name
+    own_cosine = smallest_cosine(reference_value, expected)
+    print(f"  bf16 {name}: relL2 {error:.2e} ({own:.2e}), smallest cosine {cosine:.5f} ({own_cosine:.5f})")
+    floor = cosine_floor if cosine_floor is not None else 1 - 1.2 ** 2 * (1 - own_cosine)
+    assert error <= 1.2 * own and cosine >= floor, name
 
 
 def stages_of(dump):
@@ -234,7 +237,7 @@ def test_the_2b_shape_agrees(tmp_path):
 
 def test_massive_activations_agree(tmp_path):
     """Channels of 3e3 and a hidden unit that fp16 cannot hold. Rounding such a channel to bf16 moves the mean of a row
-    that is only 128 wide, in the reference as here: the floor of the cosine is lower."""
+    that is only 128 wide, in the reference as here: the worst token is compared with the reference's worst."""
     config, state = make_checkpoint(tmp_path / "model", "tiny", "--outliers")
     items = stills_and_a_clip()
     largest = {}
@@ -245,4 +248,4 @@ def test_massive_activations_agree(tmp_path):
     assert stages["block_1"].abs().max() > 2900 and largest["fc1"] > 65504
     overflowed = reference.run_tower(reference.build_tower(config, state, torch.float16), items)
     assert not overflowed["merger"].isfinite().all()
-    check_made(tmp_path / "model", config, state, items, tmp_path, cosine_floor=0.999)
+    check_made(tmp_path / "model", config, state, items, tmp_path, cosine_floor=None)

@@ -5,6 +5,7 @@ import pathlib
 import re
 import signal
 import subprocess
+import time
 import urllib.request
 
 import numpy as np
@@ -50,6 +51,13 @@ class Puppet:
         text = urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10).read().decode()
         samples = (line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
         return {name: float(value) for name, value in samples}
+
+    def await_idle(self, seconds=60):
+        """Until nothing of any call is held any more: what a client that died left behind is done or dropped."""
+        until = time.monotonic() + seconds
+        while self.metrics()["vitower_inflight_bytes"] > 0:
+            assert time.monotonic() < until, f"still busy after {seconds} s"
+            time.sleep(0.02)
 
     def embedded(self):
         """How many items were answered with an embedding since the server started."""

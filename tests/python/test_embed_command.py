@@ -154,6 +154,7 @@ def test_a_killed_job_that_is_started_again_loses_and_repeats_nothing(slow, tmp_
         process.communicate()
     on_disk = marks(tmp_path / "out")
     assert 0 < len(on_disk) < 300
+    slow.await_idle()
     before = slow.embedded()
     said = embed(*command, expect=REFUSED)
     assert slow.embedded() - before == 300 - len(on_disk)

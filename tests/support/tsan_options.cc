@@ -28,6 +28,8 @@ const char* __tsan_default_suppressions() {
          "race:grpc::internal::CallbackWithSuccessTag::~CallbackWithSuccessTag\n"
          "race:grpc::internal::ServerCallbackCall::Unref\n"
          "race:ServerCallbackUnaryImpl::Finish\n"
+         "race_top:ServerCallbackUnaryImpl::reactor\n"
+         "race_top:grpc::internal::CallbackWithSuccessTag::StaticRun\n"
          "race:ServerCallbackUnaryImpl::ServerCallbackUnaryImpl\n"
          "race:ServerCallbackReaderWriterImpl::Finish\n"
          "race:ServerCallbackReaderWriterImpl::ServerCallbackReaderWriterImpl\n"
