@@ -44,7 +44,7 @@ int ReorderDepth(const PacketIndex& index) {
   constexpr int kDeepest = 16;  // that a decoder can hold
   int depth = 0;
   for (size_t rank = 0; rank < index.shown.size(); ++rank) {
-    const size_t end = std::min(index.shown.size(), rank + 1 + 2 * kDeepest);
+    const size_t end = std::min(index.shown.size(), rank + 1 + 2 * size_t{kDeepest});
     const auto earlier = [&](size_t position) { return position < index.shown[rank]; };
     const auto count = std::count_if(index.shown.begin() + static_cast<int64_t>(rank) + 1,
                                      index.shown.begin() + static_cast<int64_t>(end), earlier);

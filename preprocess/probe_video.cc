@@ -1,3 +1,4 @@
+#include <cmath>
 #include <new>
 #include <string>
 
@@ -40,7 +41,7 @@ absl::StatusOr<VideoHeader> ReadHeader(const VideoReader& reader, const VideoLim
   if (const std::optional<int64_t> frames = reader.frame_count()) {
     header.frame_count = *frames;
   } else if (header.fps && header.duration_seconds > 0) {
-    header.frame_count = static_cast<int64_t>(header.duration_seconds * *header.fps + 0.5);
+    header.frame_count = std::llround(header.duration_seconds * *header.fps);
   }
   if (header.frame_count > limits.max_frames) return TooManyFrames(header.frame_count, limits);
   return header;

@@ -25,14 +25,14 @@ class Preparation final {
     EndStage(Stage::kDecode);
     if (!image.ok()) return image.status();
     absl::StatusOr<Frames> frames = ResizeToFrames(*std::move(image), plan.target, plan.options);
-    const absl::Status resized = frames.status();
+    absl::Status resized = frames.status();
     if (resized.ok()) job_.input = *std::move(frames);
     EndStage(Stage::kResize);
     return resized;
   }
 
   absl::Status operator()(const RgbImagePlan& plan) {
-    const absl::Status resized = ResizeRgb(plan, job_.TakeItem());
+    absl::Status resized = ResizeRgb(plan, job_.TakeItem());
     EndStage(Stage::kResize);
     return resized;
   }

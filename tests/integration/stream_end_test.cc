@@ -81,6 +81,7 @@ TEST_F(StreamEndTest, ACancelledStreamDropsWhatHasNotStartedAndFreesAll) {
   TestStream stream(*stub_);
   for (uint64_t key = 0; key < 20; ++key) ASSERT_TRUE(stream.Send(key, Picture()));
   ASSERT_TRUE(stream.SendPart(99, 0, 100'000, "the first part of a large item"));
+  puppet_->AwaitPasses(2);
   AwaitMetric("vitower_queue_items", 20);
   stream.Cancel();
   AwaitMetric("vitower_request_duration_seconds_count{code=\"CANCELLED\",method=\"EmbedStream\"}", 1);
