@@ -197,8 +197,11 @@ bool EmbedStreamReactor::MayRead() const {
   return !reading_ && !half_closed_ && !draining_ && !end_ && !parked_ && window_.open();
 }
 
+// By the keys, since an answer on its way from items_ to outbox_ is in neither. What half-closing means for incomplete
+// items is settled while reading_ is still set.
 bool EmbedStreamReactor::AllSent() const {
-  return (half_closed_ || draining_) && items_.empty() && outbox_.empty() && !sending_;
+  const bool no_more = (half_closed_ && !reading_) || draining_;
+  return no_more && keys_.empty() && !sending_;
 }
 
 absl::Status EmbedStreamReactor::EndStatus() const {
