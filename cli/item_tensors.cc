@@ -1,6 +1,5 @@
 #include "cli/item_tensors.h"
 
-#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -30,13 +29,6 @@ absl::StatusOr<NamedTensor> MakeTensor(const std::string& name, std::vector<int6
     return absl::OutOfRangeError(absl::StrCat(name, " holds a value too large for fp16: choose --dtype bf16 or fp32"));
   }
   return tensor;
-}
-
-void ScaleToLengthOne(absl::Span<float> vector) {
-  double squares = 0;
-  for (float value : vector) squares += static_cast<double>(value) * value;
-  if (squares == 0) return;
-  for (float& value : vector) value = static_cast<float>(value / std::sqrt(squares));
 }
 
 // The means of `count` equal shares of the rows, [count, cols].

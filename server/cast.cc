@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <type_traits>
 #include <vector>
@@ -144,6 +145,14 @@ void MeanOfRows(absl::Span<const std::byte> values, DType dtype, int64_t cols, a
   WithFormat(dtype, [&](auto format) { SumRows<decltype(format)>(values, absl::MakeSpan(sums)); });
   const double rows = static_cast<double>(values.size()) / static_cast<double>(cols * ByteSize(dtype));
   std::transform(sums.begin(), sums.end(), mean.begin(), [&](double sum) { return static_cast<float>(sum / rows); });
+}
+
+void ScaleToLengthOne(absl::Span<float> vector) {
+  double squares = 0;
+  for (const float value : vector) squares += static_cast<double>(value) * value;
+  if (squares == 0) return;
+  const double scale = 1 / std::sqrt(squares);
+  for (float& value : vector) value = static_cast<float>(value * scale);
 }
 
 }  // namespace vitower

@@ -24,4 +24,7 @@ bool Cast(absl::Span<const std::byte> from, DType from_dtype, absl::Span<std::by
 // The mean of the rows of [rows, cols], summed in double and rounded once to fp32. REQUIRES: rows > 0.
 void MeanOfRows(absl::Span<const std::byte> values, DType dtype, int64_t cols, absl::Span<float> mean);
 
+// Divides by the Euclidean length, summed in double. A vector of zeros stays one.
+void ScaleToLengthOne(absl::Span<float> vector);
+
 }  // namespace vitower

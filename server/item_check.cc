@@ -1,7 +1,9 @@
 #include "server/item_check.h"
 
 #include <algorithm>
+#include <optional>
 
+#include "server/reply.h"
 #include "server/source_check.h"
 #include "server/status.h"
 #include "server/text.h"
@@ -19,18 +21,9 @@ absl::Status CheckId(const v1::Item& item) {
 }
 
 absl::StatusOr<DType> OutputDType(int wanted, DType model_dtype) {
-  switch (wanted) {
-    case v1::DTYPE_UNSPECIFIED:
-      return model_dtype;
-    case v1::DTYPE_BF16:
-      return DType::kBf16;
-    case v1::DTYPE_FP16:
-      return DType::kFp16;
-    case v1::DTYPE_FP32:
-      return DType::kFp32;
-    default:
-      return BadInput("outputs.dtype has the unknown value ", wanted);
-  }
+  if (const std::optional<DType> known = FromProto(wanted)) return *known;
+  if (wanted == v1::DTYPE_UNSPECIFIED) return model_dtype;
+  return BadInput("outputs.dtype has the unknown value ", wanted);
 }
 
 absl::StatusOr<Priority> PriorityOf(int wanted) {

@@ -1,7 +1,5 @@
 #include "server/reply.h"
 
-#include <cmath>
-
 #include "server/cast.h"
 #include "server/status.h"
 #include "server/text.h"
@@ -45,14 +43,6 @@ absl::Status AddRows(const std::string& name, const HostTensor& tensor, const Jo
   const Rows rows = SliceOf(tensor, job);
   if (!AllFinite(rows.bytes, tensor.dtype)) return Nonfinite(name);
   return AddTensor(name, {rows.count, tensor.cols}, rows.bytes, tensor.dtype, job.plan.dtype, result);
-}
-
-void ScaleToLengthOne(absl::Span<float> vector) {
-  double squares = 0;
-  for (const float value : vector) squares += static_cast<double>(value) * value;
-  if (squares == 0) return;
-  const double scale = 1 / std::sqrt(squares);
-  for (float& value : vector) value = static_cast<float>(value * scale);
 }
 
 // The means of `parts` equal shares of the item's tokens, one after the other.
@@ -169,6 +159,19 @@ absl::StatusOr<v1::Result> BuildResult(const Job& job, const EncoderInfo& info) 
   result.mutable_times()->set_batch_items(static_cast<uint32_t>(job.forward->items));
   result.mutable_times()->set_batch_patches(static_cast<uint64_t>(job.forward->patches));
   return result;
+}
+
+std::optional<DType> FromProto(int dtype) {
+  switch (dtype) {
+    case v1::DTYPE_BF16:
+      return DType::kBf16;
+    case v1::DTYPE_FP16:
+      return DType::kFp16;
+    case v1::DTYPE_FP32:
+      return DType::kFp32;
+    default:
+      return std::nullopt;
+  }
 }
 
 v1::DType ToProto(DType dtype) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,5 +29,7 @@ absl::Status CheckForward(const ForwardResult& forward, absl::Span<const std::un
 absl::StatusOr<v1::Result> BuildResult(const Job& job, const EncoderInfo& info);
 
 v1::DType ToProto(DType dtype);
+// Nothing for DTYPE_UNSPECIFIED and for values that are no dtype.
+std::optional<DType> FromProto(int dtype);
 
 }  // namespace vitower

@@ -1,11 +1,13 @@
 #include "server/source_check.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 
 #include "server/clip_check.h"
 #include "server/item_check.h"
 #include "server/preprocessing_check.h"
+#include "server/reply.h"
 #include "server/status.h"
 #include "server/text.h"
 
@@ -86,18 +88,9 @@ absl::Status CheckPatchGrid(const v1::GridThw& grid, const EncoderInfo& info, in
 }
 
 absl::StatusOr<DType> PatchDType(int dtype) {
-  switch (dtype) {
-    case v1::DTYPE_BF16:
-      return DType::kBf16;
-    case v1::DTYPE_FP16:
-      return DType::kFp16;
-    case v1::DTYPE_FP32:
-      return DType::kFp32;
-    case v1::DTYPE_UNSPECIFIED:
-      return BadInput("patches.dtype is not set: say what patches.data holds");
-    default:
-      return BadInput("patches.dtype has the unknown value ", dtype);
-  }
+  if (const std::optional<DType> known = FromProto(dtype)) return *known;
+  if (dtype == v1::DTYPE_UNSPECIFIED) return BadInput("patches.dtype is not set: say what patches.data holds");
+  return BadInput("patches.dtype has the unknown value ", dtype);
 }
 
 absl::Status PlanPatches(const v1::Item& item, const EncoderInfo& info, const ItemLimits& limits, ItemPlan& plan) {
