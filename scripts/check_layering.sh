@@ -16,8 +16,8 @@ allowed() {
 }
 allowed preprocess 'preprocess/'
 allowed model 'model/|preprocess/frames\.h'
-allowed server 'server/|preprocess/|model/encoder\.h|vitower/v1/'
-allowed client 'client/|vitower/v1/'
+allowed server 'server/|preprocess/|model/encoder\.h|vitower/v1/|grpc/health/v1/'
+allowed client 'client/|vitower/v1/|grpc/health/v1/'
 allowed cli 'cli/|server/|preprocess/|model/|client/|vitower/v1/'
 
 # only FOLDER... may include what matches REGEX

@@ -26,6 +26,7 @@ bool Lifecycle::Advance(State to) {
     }
   }
   changed_.NotifyAll();
+  on_change_();
   for (const std::shared_ptr<Drainable>& stream : told) stream->OnDrain();
   return true;
 }

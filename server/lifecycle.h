@@ -1,8 +1,10 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "server/admission.h"
@@ -29,6 +31,10 @@ class Drainable {
 class Lifecycle final {
  public:
   Lifecycle(Metrics& metrics, Clock& clock);
+
+  // Called after each change of the state, on the thread that made it, without a lock; what it reads may be newer.
+  // Before the first change.
+  void SetListener(std::function<void()> on_change) { on_change_ = std::move(on_change); }
 
   State state() const;
   // False, and nothing happens, where `to` is not later than the present state.
@@ -59,6 +65,7 @@ class Lifecycle final {
 
   Metrics& metrics_;
   Clock& clock_;
+  std::function<void()> on_change_ = [] {};
 
   mutable Mutex mu_;
   CondVar changed_;

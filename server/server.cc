@@ -2,7 +2,6 @@
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
-#include <grpcpp/health_check_service_interface.h>
 
 #include <algorithm>
 #include <atomic>
@@ -12,6 +11,7 @@
 
 #include "server/clock.h"
 #include "server/embed_service.h"
+#include "server/health_service.h"
 #include "server/lifecycle.h"
 #include "server/log.h"
 #include "server/metrics.h"
@@ -24,7 +24,6 @@
 namespace vitower {
 namespace {
 
-constexpr char kServiceName[] = "vitower.v1.VisionEmbedder";
 // For what is not a call of ours when all calls are done: an answer being written, a health watch that never ends.
 constexpr std::chrono::milliseconds kConnectionGrace{100};
 
@@ -73,7 +72,9 @@ std::string Join(const std::vector<std::string>& parts) {
 
 class ServerImpl final : public Server {
  public:
-  explicit ServerImpl(ServerOptions options) : options_(std::move(options)), lifecycle_(metrics_, clock_) {}
+  explicit ServerImpl(ServerOptions options) : options_(std::move(options)), lifecycle_(metrics_, clock_) {
+    lifecycle_.SetListener([this] { health_.OnStateChange(); });
+  }
   ~ServerImpl() override { (void)Drain(); }
 
   absl::Status Open(std::vector<std::unique_ptr<Encoder>> encoders);
@@ -84,7 +85,6 @@ class ServerImpl final : public Server {
 
  private:
   absl::Status Listen(const EncoderInfo& info, const std::string& devices);
-  void SetHealth(bool serving);
   void OnReady(const absl::Status& ready);
   absl::Status DrainOnce();
 
@@ -98,8 +98,9 @@ class ServerImpl final : public Server {
   std::once_flag drain_once_;
   absl::Status drained_;  // written once, under drain_once_
 
-  // Destroyed from below. Drain has ended every call by then; the workers, which tell the health service when they are
-  // warm, end before gRPC does.
+  // Destroyed from below. Drain has ended every call by then; the workers, which tell the lifecycle when they are warm,
+  // end before gRPC does.
+  HealthService health_{lifecycle_};
   std::unique_ptr<EmbedService> service_;
   std::unique_ptr<grpc::Server> grpc_;
   std::unique_ptr<Pipeline> pipeline_;
@@ -124,7 +125,6 @@ absl::Status ServerImpl::Open(std::vector<std::unique_ptr<Encoder>> encoders) {
 }
 
 absl::Status ServerImpl::Listen(const EncoderInfo& info, const std::string& devices) {
-  grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   service_ = std::make_unique<EmbedService>(DescribeModel(info, devices, options_), lifecycle_, metrics_, clock_);
   grpc::ServerBuilder builder;
@@ -142,18 +142,12 @@ absl::Status ServerImpl::Listen(const EncoderInfo& info, const std::string& devi
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
   builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(), &port_);
   builder.RegisterService(service_.get());
+  builder.RegisterService(&health_);
   grpc_ = builder.BuildAndStart();
   if (!grpc_ || port_ <= 0) {
     return MakeStatus(Fault::kNotReady, Cat("cannot listen on ", options_.listen, " (--listen): is the port in use?"));
   }
-  SetHealth(false);
   return absl::OkStatus();
-}
-
-void ServerImpl::SetHealth(bool serving) {
-  grpc::HealthCheckServiceInterface* health = grpc_->GetHealthCheckService();
-  health->SetServingStatus("", serving);
-  health->SetServingStatus(kServiceName, serving);
 }
 
 // On the thread of each worker, and once when the pipeline is assembled.
@@ -163,7 +157,6 @@ void ServerImpl::OnReady(const absl::Status& ready) {
     return lifecycle_.FailWarmUp(ready);
   }
   if (--unready_ > 0 || !lifecycle_.Advance(State::kServing)) return;
-  SetHealth(true);  // without effect where a drain has shut the health service down meanwhile
   Log(LogLevel::kInfo, Cat("serving on port ", port_, ", metrics on port ", metrics_port_));
 }
 
@@ -172,11 +165,10 @@ absl::Status ServerImpl::Drain() {
   return drained_;
 }
 
-// The order: nothing new enters; balancers are told; what is inside ends by itself, or is answered for; only then do
-// connections close and threads lose their work. A pass that hangs keeps its worker's thread until the destructor.
+// The order: balancers are told, and nothing new enters; what is inside ends by itself, or is answered for; only then
+// do connections close and threads lose their work. A pass that hangs keeps its worker's thread until the destructor.
 absl::Status ServerImpl::DrainOnce() {
   lifecycle_.Advance(State::kDraining);
-  if (grpc_) grpc_->GetHealthCheckService()->Shutdown();
   const size_t unfinished = lifecycle_.WaitForCalls(clock_.Now() + options_.drain_timeout);
   const size_t aborted = unfinished > 0 ? lifecycle_.AbortCalls() : 0;
   if (grpc_) grpc_->Shutdown(std::chrono::system_clock::now() + kConnectionGrace);

@@ -1,10 +1,12 @@
 #include <gmock/gmock.h>
 
 #include <future>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "server/health_service.h"
 #include "tests/support/raw_stream.h"
 #include "tests/support/server_fixture.h"
 
@@ -47,6 +49,48 @@ TEST_F(ServerLifecycleTest, HealthFollowsTheWarmUpAndTheDrain) {
   auto drained = std::async(std::launch::async, [&] { return server_->Drain(); });
   EXPECT_EQ(ParseHealth(watch.Read()), Health::kNotServing);
   EXPECT_TRUE(drained.get().ok());
+}
+
+TEST(HealthService, IsNotServingFromTheFirstMomentThatThePortIsOpen) {
+  SteadyClock clock;
+  Metrics metrics;
+  Lifecycle lifecycle(metrics, clock);
+  HealthService health(lifecycle);
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  builder.RegisterService(&health);
+  const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  const auto channel = grpc::CreateChannel("127.0.0.1:" + std::to_string(port), grpc::InsecureChannelCredentials());
+  EXPECT_EQ(CheckHealth(channel, ""), Health::kNotServing);
+  EXPECT_EQ(CheckHealth(channel, kService), Health::kNotServing);
+}
+
+TEST_F(ServerLifecycleTest, HealthOfAServiceThatIsNotThereIsUnknown) {
+  Serve();
+  RawStream check(NewChannel(), "/grpc.health.v1.Health/Check");
+  check.Write(HealthRequest("other"));
+  EXPECT_FALSE(check.Read());
+  EXPECT_EQ(check.Finish().error_code(), StatusCode::NOT_FOUND);
+  RawStream watch(NewChannel(), "/grpc.health.v1.Health/Watch");
+  watch.Write(HealthRequest("other"));
+  EXPECT_EQ(ParseHealth(watch.Read()), Health::kServiceUnknown);
+}
+
+TEST_F(ServerLifecycleTest, ManyHealthWatchesThatComeAndGoAreAllTold) {
+  puppet_->Hold();
+  Start();
+  puppet_->AwaitPasses(1);
+  const auto channel = NewChannel();
+  std::vector<std::unique_ptr<RawStream>> watches;
+  for (int i = 0; i < 40; ++i) {
+    watches.push_back(std::make_unique<RawStream>(channel, "/grpc.health.v1.Health/Watch"));
+    watches.back()->Write(HealthRequest(kService));
+    ASSERT_EQ(ParseHealth(watches.back()->Read()), Health::kNotServing);
+    if (i % 2 == 1) watches.pop_back();
+  }
+  puppet_->Release();
+  for (const auto& watch : watches) EXPECT_EQ(ParseHealth(watch->Read()), Health::kServing);
 }
 
 TEST_F(ServerLifecycleTest, CallsDuringTheWarmUpAreUnavailable) {
