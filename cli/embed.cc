@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "cli/command.h"
+#include "cli/connection_flags.h"
 #include "cli/embedding.h"
 #include "cli/file_report.h"
 #include "cli/local_embed.h"
@@ -48,7 +49,9 @@ class Embed final : public Command {
 
  private:
   void AddWhereOptions() {
-    options().Add({"server", "HOST:PORT", "", "the server that embeds"}, IntoText(&remote_.server));
+    options().Add({"server", "HOST:PORT", "", "the server that embeds"}, IntoText(&connection_.server));
+    AddTlsFlags(options(), &connection_);
+    AddTokenFlags(options(), &connection_);
     options().Add({"model", "MODEL", "",
                    "embed in this process: a checkpoint folder, or random:2b (4b, 8b, 32b, tiny) for random weights"},
                   IntoText(&local_.model));
@@ -99,6 +102,7 @@ class Embed final : public Command {
   ExitCode Execute() override {
     absl::Status status = ChooseSource();
     if (status.ok()) status = CheckChoices();
+    if (status.ok() && !connection_.server.empty()) status = TakeConnection();
     if (!status.ok()) return Fail(ExitCode::kUsage, std::string(status.message()));
     const absl::StatusOr<InputList> inputs = CollectInputs(arguments_);
     if (!inputs.ok()) return Fail(ExitCode::kUsage, std::string(inputs.status().message()));
@@ -118,16 +122,16 @@ class Embed final : public Command {
 
   // Where both are set, the one from the stronger source holds: a flag wins over a variable left in the environment.
   absl::Status ChooseSource() {
-    if (remote_.server.empty() && local_.model.empty()) {
+    if (connection_.server.empty() && local_.model.empty()) {
       return absl::InvalidArgumentError("--server or --model is required (--model random:tiny needs no file)");
     }
-    if (remote_.server.empty() || local_.model.empty()) return absl::OkStatus();
+    if (connection_.server.empty() || local_.model.empty()) return absl::OkStatus();
     const OptionSource server = options().source("server");
     const OptionSource model = options().source("model");
     if (server == model) {
       return absl::InvalidArgumentError("--server and --model contradict each other: give one of them");
     }
-    (server > model ? local_.model : remote_.server).clear();
+    (server > model ? local_.model : connection_.server).clear();
     return absl::OkStatus();
   }
 
@@ -139,8 +143,14 @@ class Embed final : public Command {
     return CheckClipFlags(choices_.clip);
   }
 
+  absl::Status TakeConnection() {
+    absl::StatusOr<ClientOptions> client = ToClientOptions(connection_);
+    if (client.ok()) remote_.client = *std::move(client);
+    return client.status();
+  }
+
   absl::StatusOr<std::unique_ptr<EmbeddingSource>> OpenSource() {
-    if (!remote_.server.empty()) return OpenRemote(remote_);
+    if (!connection_.server.empty()) return OpenRemote(remote_);
     local_.dtype = choices_.dtype;
     local_.log = [quiet = quiet_](std::string_view message) {
       if (!quiet) std::fprintf(stderr, "%.*s\n", static_cast<int>(message.size()), message.data());
@@ -183,6 +193,7 @@ class Embed final : public Command {
   }
 
   std::vector<std::string> arguments_;
+  ConnectionFlags connection_;
   RemoteOptions remote_{};
   LocalOptions local_;
   EmbedChoices choices_;

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "cli/command.h"
+#include "cli/connection_flags.h"
 #include "cli/parse.h"
 #include "client/client.h"
 
@@ -15,7 +16,9 @@ namespace {
 
 constexpr char kExamples[] =
     "  vitower healthcheck --server localhost:50051\n"
-    "  vitower healthcheck --server localhost:50051 --wait 60s";
+    "  vitower healthcheck --server localhost:50051 --wait 60s\n"
+    "  vitower healthcheck --server vitower.example.org:443 --tls-ca ca.pem --tls-client-cert me.pem --tls-client-key "
+    "me.key";
 
 using std::chrono::steady_clock;
 
@@ -23,7 +26,8 @@ class Healthcheck final : public Command {
  public:
   explicit Healthcheck(CLI::App& root)
       : Command(root, "healthcheck", "Ask a server whether it is serving: exit code 0 if it is, 1 if not.", kExamples) {
-    options().Add({"server", "HOST:PORT", "localhost:50051", "the server to ask"}, IntoText(&server_));
+    options().Add({"server", "HOST:PORT", "localhost:50051", "the server to ask"}, IntoText(&connection_.server));
+    AddTlsFlags(options(), &connection_);
     options().Add({"wait", "TIME", "0", "ask again until it is serving, for so long at most"},
                   Into(&wait_, ParseDuration));
     options().Add({"timeout", "TIME", "5s", "of one question"}, Into(&timeout_, ParseDuration));
@@ -32,14 +36,16 @@ class Healthcheck final : public Command {
 
  private:
   ExitCode Execute() override {
-    const absl::StatusOr<std::unique_ptr<Client>> client = Client::Create({.server = server_});
+    const absl::StatusOr<ClientOptions> wanted = ToClientOptions(connection_);
+    if (!wanted.ok()) return Fail(ExitCode::kUsage, std::string(wanted.status().message()));
+    const absl::StatusOr<std::unique_ptr<Client>> client = Client::Create(*wanted);
     if (!client.ok()) return Fail(ExitCode::kUsage, absl::StrCat("--", std::string(client.status().message())));
     const absl::Status status = AskUntilServing(**client);
     if (!status.ok()) {
-      if (!quiet_) Fail(ExitCode::kFailure, absl::StrCat(server_, ": ", std::string(status.message())));
+      if (!quiet_) Fail(ExitCode::kFailure, absl::StrCat(connection_.server, ": ", std::string(status.message())));
       return ExitCode::kFailure;
     }
-    if (!quiet_) std::printf("%s: SERVING\n", server_.c_str());
+    if (!quiet_) std::printf("%s: SERVING\n", connection_.server.c_str());
     return ExitCode::kOk;
   }
 
@@ -53,7 +59,7 @@ class Healthcheck final : public Command {
     }
   }
 
-  std::string server_;
+  ConnectionFlags connection_;
   std::chrono::microseconds wait_{};
   std::chrono::microseconds timeout_{};
   bool quiet_ = false;

@@ -12,7 +12,6 @@
 #include "cli/format.h"
 #include "cli/remote_item.h"
 #include "cli/send_queue.h"
-#include "client/client.h"
 #include "server/mutex.h"
 
 namespace vitower {
@@ -245,14 +244,14 @@ class RemoteSource final : public EmbeddingSource {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<EmbeddingSource>> OpenRemote(const RemoteOptions& options) {
-  absl::StatusOr<std::unique_ptr<Client>> client = Client::Create({.server = options.server});
+  absl::StatusOr<std::unique_ptr<Client>> client = Client::Create(options.client);
   if (!client.ok()) return client.status();
   const Client::Deadline deadline =
       system_clock::now() + std::min<std::chrono::microseconds>(options.timeout, std::chrono::seconds(10));
   absl::StatusOr<ServedModel> served = (*client)->GetModelInfo(deadline);
   if (!served.ok()) {
     return absl::Status(served.status().code(),
-                        absl::StrCat("--server ", options.server, ": ", std::string(served.status().message())));
+                        absl::StrCat("--server ", options.client.server, ": ", std::string(served.status().message())));
   }
   return std::make_unique<RemoteSource>(options, *std::move(client), *std::move(served));
 }

@@ -2,15 +2,15 @@
 
 #include <chrono>
 #include <memory>
-#include <string>
 
 #include "absl/status/statusor.h"
 #include "cli/embedding.h"
+#include "client/client.h"
 
 namespace vitower {
 
 struct RemoteOptions {
-  std::string server;                 // HOST:PORT
+  ClientOptions client;
   size_t in_flight = 64;              // files sent and not yet answered
   std::chrono::microseconds timeout;  // without any answer, and of a file that the server has no room for
 };

@@ -3,14 +3,11 @@
 #include <grpc/grpc.h>
 #include <grpcpp/grpcpp.h>
 
-#include <algorithm>
-#include <limits>
 #include <string>
-#include <string_view>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "client/channel.h"
 #include "client/client_stream_call.h"
 #include "client/health.h"
 #include "client/wire.h"
@@ -19,16 +16,6 @@
 namespace vitower {
 namespace {
 
-absl::Status CheckAddress(std::string_view server) {
-  const size_t colon = server.rfind(':');
-  int port = 0;
-  if (colon == std::string_view::npos || colon == 0 ||
-      !absl::SimpleAtoi(std::string(server.substr(colon + 1)), &port) || port < 1 || port > 65535) {
-    return absl::InvalidArgumentError(absl::StrCat("server: \"", std::string(server), "\" is not HOST:PORT"));
-  }
-  return absl::OkStatus();
-}
-
 // gRPC shuts down with its last user, which waits up to 10 s for its poller where large messages were sent. A process
 // that ends needs no such shut-down: this user stays.
 void KeepGrpcRunning() {
@@ -36,32 +23,25 @@ void KeepGrpcRunning() {
   (void)kept;
 }
 
-int ClampToInt(int64_t value) {
-  return static_cast<int>(std::clamp<int64_t>(value, 0, std::numeric_limits<int>::max()));
-}
-
 }  // namespace
 
 struct Client::Impl {
-  explicit Impl(std::shared_ptr<grpc::Channel> a_channel)
-      : channel(std::move(a_channel)), embedder(v1::VisionEmbedder::NewStub(channel)) {}
+  Impl(std::shared_ptr<grpc::Channel> a_channel, std::string a_token)
+      : channel(std::move(a_channel)), embedder(v1::VisionEmbedder::NewStub(channel)), token(std::move(a_token)) {}
 
   const std::shared_ptr<grpc::Channel> channel;
   const std::unique_ptr<v1::VisionEmbedder::Stub> embedder;
+  const std::string token;
 };
 
 Client::Client(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Client::~Client() = default;
 
 absl::StatusOr<std::unique_ptr<Client>> Client::Create(const ClientOptions& options) {
-  if (absl::Status status = CheckAddress(options.server); !status.ok()) return status;
+  absl::StatusOr<std::shared_ptr<grpc::Channel>> channel = OpenChannel(options);
+  if (!channel.ok()) return channel.status();
   KeepGrpcRunning();
-  grpc::ChannelArguments arguments;
-  arguments.SetMaxReceiveMessageSize(ClampToInt(options.max_reply_bytes));
-  arguments.SetMaxSendMessageSize(-1);
-  std::shared_ptr<grpc::Channel> channel =
-      grpc::CreateCustomChannel(options.server, grpc::InsecureChannelCredentials(), arguments);
-  return std::unique_ptr<Client>(new Client(std::make_unique<Impl>(std::move(channel))));
+  return std::unique_ptr<Client>(new Client(std::make_unique<Impl>(*std::move(channel), options.token)));
 }
 
 absl::StatusOr<std::vector<EmbedResult>> Client::Embed(absl::Span<const EmbedItem> items, Deadline deadline,
@@ -69,8 +49,7 @@ absl::StatusOr<std::vector<EmbedResult>> Client::Embed(absl::Span<const EmbedIte
   v1::EmbedRequest request;
   for (const EmbedItem& item : items) FillItem(item, *request.add_items());
   grpc::ClientContext context;
-  context.set_deadline(deadline);
-  if (!request_id.empty()) context.AddMetadata(kRequestIdKey, request_id);
+  Describe(context, {deadline, request_id, impl_->token});
   v1::EmbedResponse response;
   if (grpc::Status status = impl_->embedder->Embed(&context, request, &response); !status.ok()) {
     return ToStatus(status, context);
@@ -86,13 +65,14 @@ absl::StatusOr<std::vector<EmbedResult>> Client::Embed(absl::Span<const EmbedIte
 }
 
 std::unique_ptr<EmbedStream> Client::OpenStream(const StreamOptions& options) {
-  auto call = std::make_unique<ClientStreamCall>(impl_->channel, options.deadline, options.request_id);
+  auto call = std::make_unique<ClientStreamCall>(impl_->channel,
+                                                 CallDescription{options.deadline, options.request_id, impl_->token});
   return std::unique_ptr<EmbedStream>(new EmbedStream(options, std::move(call)));
 }
 
 absl::StatusOr<ServedModel> Client::GetModelInfo(Deadline deadline) {
   grpc::ClientContext context;
-  context.set_deadline(deadline);
+  Describe(context, {deadline, /*request_id=*/"", impl_->token});
   v1::ModelInfo info;
   if (grpc::Status status = impl_->embedder->GetModelInfo(&context, v1::GetModelInfoRequest(), &info); !status.ok()) {
     return ToStatus(status);

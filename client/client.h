@@ -15,9 +15,20 @@
 
 namespace vitower {
 
+// Names of PEM files, read once, when the client is made.
+struct TlsOptions {
+  std::string ca{};           // whom the server's certificate must come from; empty: those that the system trusts
+  std::string certificate{};  // the client's own chain, for a server that asks for one, and its key: both or neither
+  std::string key{};
+  std::string server_name{};  // what the server's certificate must be for; empty: the host of `server`
+};
+
 struct ClientOptions {
   std::string server{};                 // HOST:PORT
   int64_t max_reply_bytes = 1LL << 30;  // of one reply; gRPC's own default is 4 MiB
+  std::optional<TlsOptions> tls{};      // nothing: plain text
+  std::string token{};                  // sent with every call but CheckHealth, which asks for none
+  bool allow_plain_text_token = false;  // a token without tls is refused otherwise
 };
 
 // For a call, or an item of a stream, that was refused with RESOURCE_EXHAUSTED: how long the server asks to wait before
@@ -32,7 +43,8 @@ class Client final {
  public:
   using Deadline = std::chrono::system_clock::time_point;
 
-  // Connects on the first call, so this fails only for a `server` that is not HOST:PORT.
+  // Connects on the first call, so this fails only for options that cannot be: INVALID_ARGUMENT names the option
+  // as the command line does: tls-ca, tls-client-cert, tls-client-key, token.
   static absl::StatusOr<std::unique_ptr<Client>> Create(const ClientOptions& options);
   ~Client();
   Client(const Client&) = delete;

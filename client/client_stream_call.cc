@@ -6,11 +6,9 @@
 
 namespace vitower {
 
-ClientStreamCall::ClientStreamCall(const std::shared_ptr<grpc::Channel>& channel, TimePoint deadline,
-                                   const std::string& request_id)
+ClientStreamCall::ClientStreamCall(const std::shared_ptr<grpc::Channel>& channel, const CallDescription& description)
     : stub_(v1::VisionEmbedder::NewStub(channel)) {
-  context_.set_deadline(deadline);
-  if (!request_id.empty()) context_.AddMetadata(kRequestIdKey, request_id);
+  Describe(context_, description);
   stub_->async()->EmbedStream(&context_, this);
   AddHold();  // reads and writes are started from outside of gRPC's calls
   StartCall();

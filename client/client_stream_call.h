@@ -7,9 +7,9 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
-#include <string>
 
 #include "absl/status/status.h"
+#include "client/channel.h"
 #include "vitower/v1/vitower.grpc.pb.h"
 
 namespace vitower {
@@ -20,7 +20,7 @@ class ClientStreamCall final : private grpc::ClientBidiReactor<v1::EmbedStreamRe
  public:
   using TimePoint = std::chrono::system_clock::time_point;
 
-  ClientStreamCall(const std::shared_ptr<grpc::Channel>& channel, TimePoint deadline, const std::string& request_id);
+  ClientStreamCall(const std::shared_ptr<grpc::Channel>& channel, const CallDescription& description);
   ~ClientStreamCall() override;
   ClientStreamCall(const ClientStreamCall&) = delete;
   ClientStreamCall& operator=(const ClientStreamCall&) = delete;

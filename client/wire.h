@@ -10,8 +10,6 @@
 
 namespace vitower {
 
-inline constexpr char kRequestIdKey[] = "x-request-id";  // metadata of a call
-
 // Between the client's plain structs and the messages on the wire. Bytes are moved, never copied.
 
 void FillItem(EmbedItem item, v1::Item& out);

@@ -243,6 +243,19 @@ TEST(Client, AnAddressWithoutAPortIsRefused) {
   }
 }
 
+TEST(Client, OptionsThatCannotBeAreRefusedByName) {
+  const auto refusal = [](ClientOptions options) {
+    options.server = "localhost:1";
+    return std::string(Client::Create(options).status().message());
+  };
+  EXPECT_EQ(refusal({.tls = TlsOptions{.ca = "/nowhere/ca.pem"}}), "tls-ca: cannot read /nowhere/ca.pem");
+  EXPECT_EQ(refusal({.tls = TlsOptions{.ca = "/proc/self/comm"}}), "tls-ca: /proc/self/comm is no PEM file");
+  EXPECT_THAT(refusal({.tls = TlsOptions{.key = "/key"}}), HasSubstr("tls-client-cert is not"));
+  EXPECT_THAT(refusal({.token = "t0ken"}), HasSubstr("unencrypted"));
+  EXPECT_THAT(refusal({.token = "to\nken", .allow_plain_text_token = true}), HasSubstr("blanks"));
+  EXPECT_EQ(refusal({.token = "t0ken", .allow_plain_text_token = true}), "");
+}
+
 TEST(Client, CallsFromManyThreadsGetTheirOwnAnswers) {
   FakeServer server([](const v1::EmbedRequest& request, v1::EmbedResponse* response) {
     response->add_results()->set_id(request.items(0).id());
