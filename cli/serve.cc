@@ -50,6 +50,12 @@ absl::StatusOr<std::chrono::seconds> ParseSeconds(std::string_view text) {
   return std::chrono::ceil<std::chrono::seconds>(*time);
 }
 
+absl::StatusOr<std::chrono::milliseconds> ParseMilliseconds(std::string_view text) {
+  const absl::StatusOr<std::chrono::microseconds> time = ParseDuration(text);
+  if (!time.ok()) return time.status();
+  return std::chrono::ceil<std::chrono::milliseconds>(*time);
+}
+
 // Two flags of which the first must not be below the second.
 absl::Status CheckAtLeast(const char* flag, int64_t value, const char* other, int64_t other_value, const char* why) {
   if (value >= other_value) return absl::OkStatus();
@@ -149,6 +155,11 @@ class Serve final : public Command {
     options().Add({"max-batch-delay", "TIME", FormatDuration(server_.max_batch_delay),
                    "how long an idle device waits for a batch to fill"},
                   Into(&server_.max_batch_delay, ParseDuration));
+    options().Add(
+        {"device-stall-timeout", "TIME", "0",
+         "a forward pass that takes longer is stuck and its device out of service until it ends (0: ten times "
+         "the warm-up, at least 1m; a larger item has more)"},
+        Into(&server_.device_stall_timeout, ParseMilliseconds));
     options().Add(
         {"preprocess-threads", "N", "0", "threads that decode and resize (0: one a core, within the CPU quota)"},
         Into(&server_.preprocess_threads, ParseInt));

@@ -1,7 +1,6 @@
 #include "server/batcher.h"
 
 #include <algorithm>
-#include <optional>
 
 namespace vitower {
 namespace {
@@ -22,17 +21,31 @@ std::chrono::seconds Penalty(Priority priority) {
 
 Batcher::Batcher(Options options, Clock& clock) : options_(std::move(options)), clock_(clock) {}
 
-bool Batcher::Submit(std::unique_ptr<Job>& job) {
+std::optional<Fault> Batcher::Submit(std::unique_ptr<Job>& job) {
   {
     MutexLock lock(mu_);
-    if (stopped_) return false;
-    job->ready_at = clock_.Now();
+    if (stopped_) return Fault::kAbandoned;
+    if (closed_) return Fault::kNoDevice;
+    if (job->lost_devices == 0) job->ready_at = clock_.Now();
     queued_patches_ += job->patches();
     const Key key{job->ready_at + Penalty(job->plan.priority), next_number_++};
     queue_.emplace(key, std::move(job));
   }
   changed_.NotifyAll();
-  return true;
+  return std::nullopt;
+}
+
+std::vector<std::unique_ptr<Job>> Batcher::Close() {
+  std::vector<std::unique_ptr<Job>> left;
+  MutexLock lock(mu_);
+  closed_ = true;
+  for (auto at = queue_.begin(); at != queue_.end();) left.push_back(Take(at));
+  return left;
+}
+
+void Batcher::Open() {
+  MutexLock lock(mu_);
+  closed_ = false;
 }
 
 std::vector<std::unique_ptr<Job>> Batcher::Pull(int64_t budget_patches) {
@@ -56,6 +69,12 @@ void Batcher::Stop() {
     stopped_ = true;
   }
   changed_.NotifyAll();
+}
+
+bool Batcher::AwaitStop(TimePoint deadline) {
+  MutexLock lock(mu_);
+  while (!stopped_ && clock_.Now() < deadline) clock_.WaitUntil(changed_, mu_, deadline);
+  return stopped_;
 }
 
 // Returns with work to pick, or stopped. The delay counts from the arrival of the job that has waited longest, so a

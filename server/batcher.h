@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -40,14 +41,21 @@ class Batcher final {
 
   Batcher(Options options, Clock& clock);
 
-  // Takes the job and sets ready_at, unless stopped: then false, and the job stays with the caller.
-  [[nodiscard]] bool Submit(std::unique_ptr<Job>& job);
+  // Takes the job and sets ready_at. Or says why not, and leaves the job with the caller: kAbandoned where it is
+  // stopped, kNoDevice where it is closed. A job that a device has lost keeps its place in the order.
+  [[nodiscard]] std::optional<Fault> Submit(std::unique_ptr<Job>& job);
+
+  // While no device works nothing waits: hands out all there is, and refuses until Open.
+  std::vector<std::unique_ptr<Job>> Close();
+  void Open();
 
   // Empty once stopped and nothing is left.
   std::vector<std::unique_ptr<Job>> Pull(int64_t budget_patches);
 
   // Submit refuses from now on; Pull hands out what is left, then returns empty. Idempotent.
   void Stop();
+  // True once stopped; false at `deadline`.
+  bool AwaitStop(TimePoint deadline);
 
  private:
   using Key = std::pair<TimePoint, uint64_t>;  // virtual time, then order of arrival
@@ -71,6 +79,7 @@ class Batcher final {
   uint64_t next_number_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t queued_patches_ ABSL_GUARDED_BY(mu_) = 0;
   bool stopped_ ABSL_GUARDED_BY(mu_) = false;
+  bool closed_ ABSL_GUARDED_BY(mu_) = false;
 };
 
 }  // namespace vitower

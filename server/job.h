@@ -25,6 +25,13 @@ struct ClipFacts {
   bool padded = false;
 };
 
+// What the tower is given of an item. Shared with a pass, which may outlast the job where the device hangs.
+using JobInput = std::variant<Frames, PatchRows>;
+
+inline TowerInput Borrow(const JobInput& input) {
+  return std::visit([](const auto& one) { return TowerInput(&one); }, input);
+}
+
 // A forward pass and who shared it: kept until the last of its items has its rows.
 struct ForwardResult {
   EncodedBatch batch;
@@ -49,17 +56,14 @@ class Job final {
   // Why work on this item would be in vain, if it would.
   std::optional<Fault> Gone(TimePoint now) const { return call_->Gone(now); }
   v1::Item TakeItem() { return call_->TakeItem(index_); }
-  // REQUIRES: no move of the job's `input` while it is in use.
-  TowerInput tower_input() const {
-    return std::visit([](const auto& one) { return TowerInput(&one); }, input);
-  }
 
   ItemPlan plan;  // set anew by preprocessing where it was an estimate
   StageTimes times;
   PermitShare permit;
-  std::variant<Frames, PatchRows> input;         // set by preprocessing, freed after the forward pass
+  std::shared_ptr<const JobInput> input;         // set by preprocessing, freed after the forward pass
   std::optional<ClipFacts> clip;                 // likewise, of a clip only; kept
   TimePoint ready_at;                            // when preprocessing was done
+  int lost_devices = 0;                          // that took the item and did not give it back
   std::shared_ptr<const ForwardResult> forward;  // set by the worker
   size_t batch_index = 0;                        // in `forward`
 

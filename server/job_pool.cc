@@ -38,6 +38,14 @@ void JobPool::Post(std::unique_ptr<Job> job) {
   changed_.NotifyOne();
 }
 
+void JobPool::Post(std::vector<std::unique_ptr<Job>> jobs) {
+  {
+    MutexLock lock(mu_);
+    for (std::unique_ptr<Job>& job : jobs) queue_.push_back(std::move(job));
+  }
+  changed_.NotifyAll();
+}
+
 std::unique_ptr<Job> JobPool::Next() {
   MutexLock lock(mu_);
   while (queue_.empty() && !stopping_) changed_.Wait(mu_);

@@ -31,6 +31,16 @@ bool Lifecycle::Advance(State to) {
   return true;
 }
 
+void Lifecycle::SetStuck(bool stuck) {
+  {
+    MutexLock lock(mu_);
+    if (state_ != State::kServing && state_ != State::kStuck) return;
+    state_ = stuck ? State::kStuck : State::kServing;
+    metrics_.SetState(state_);
+  }
+  on_change_();
+}
+
 void Lifecycle::FailWarmUp(absl::Status why) {
   {
     MutexLock lock(mu_);
@@ -43,7 +53,7 @@ absl::Status Lifecycle::WaitUntilServing() {
   MutexLock lock(mu_);
   while (state_ < State::kServing && warm_up_.ok()) changed_.Wait(mu_);
   if (!warm_up_.ok()) return warm_up_;
-  if (state_ > State::kServing) return MakeStatus(Fault::kDraining, "the server is shutting down");
+  if (state_ > State::kStuck) return MakeStatus(Fault::kDraining, "the server is shutting down");
   return absl::OkStatus();
 }
 
@@ -56,6 +66,7 @@ std::optional<Refusal> Lifecycle::ClosedNow() const {
   if (state_ < State::kServing) {
     return Refusal{Fault::kNotReady, "the server is warming up: try again when its health is SERVING"};
   }
+  if (state_ == State::kStuck) return Refusal{Fault::kNoDevice, "no device of the server works: try another server"};
   if (state_ > State::kServing) return Refusal{Fault::kDraining, "the server is shutting down: try another one"};
   return std::nullopt;
 }

@@ -40,6 +40,9 @@ class Lifecycle final {
   // False, and nothing happens, where `to` is not later than the present state.
   bool Advance(State to);
 
+  // From kServing to kStuck and back; without effect in another state.
+  void SetStuck(bool stuck);
+
   // Keeps the warm-up's failure for WaitUntilServing.
   void FailWarmUp(absl::Status why);
   absl::Status WaitUntilServing();

@@ -71,10 +71,15 @@ struct Metrics::Impl {
                                           .Name("vitower_device_busy_seconds_total")
                                           .Help("Time a device spent in forward passes.")
                                           .Register(*registry);
-  prometheus::Family<Gauge>& up = BuildGauge()
-                                      .Name("vitower_device_up")
-                                      .Help("1 while the device's last forward pass succeeded.")
-                                      .Register(*registry);
+  prometheus::Family<Gauge>& up =
+      BuildGauge()
+          .Name("vitower_device_up")
+          .Help("1 while the device works: 0 when a pass of it is stuck or a picture of its own fails.")
+          .Register(*registry);
+  prometheus::Family<Gauge>& budget = BuildGauge()
+                                          .Name("vitower_device_budget_patches")
+                                          .Help("Patches a device takes in one pass: fewer after it ran out of memory.")
+                                          .Register(*registry);
   std::array<Histogram*, kStageCount> stages{};
   std::array<Histogram*, kStageCount> batch_stages{};
   std::array<Gauge*, kStateNames.size()> states{};
@@ -181,6 +186,7 @@ void Metrics::SetModel(const EncoderInfo& info, const std::vector<std::string>& 
     memory.Add({{"device", device}, {"kind", "weights"}}).Set(static_cast<double>(info.weight_bytes));
     impl_->busy.Add({{"device", device}});
     SetDeviceUp(device, false);
+    SetDeviceBudget(device, 0);
   }
 }
 
@@ -208,6 +214,10 @@ void Metrics::SetInFlight(int64_t items, int64_t patches, int64_t bytes) {
 }
 
 void Metrics::SetDeviceUp(const std::string& device, bool up) { impl_->up.Add({{"device", device}}).Set(up ? 1 : 0); }
+
+void Metrics::SetDeviceBudget(const std::string& device, int64_t patches) {
+  impl_->budget.Add({{"device", device}}).Set(static_cast<double>(patches));
+}
 
 void Metrics::CountReceived(int64_t bytes) { impl_->received.Increment(static_cast<double>(bytes)); }
 void Metrics::CountSent(int64_t bytes) { impl_->sent.Increment(static_cast<double>(bytes)); }

@@ -31,6 +31,7 @@ class Metrics final {
   void SetState(State state);
   void SetInFlight(int64_t items, int64_t patches, int64_t bytes);
   void SetDeviceUp(const std::string& device, bool up);
+  void SetDeviceBudget(const std::string& device, int64_t patches);
 
   void CountReceived(int64_t bytes);
   void CountSent(int64_t bytes);

@@ -44,6 +44,7 @@ absl::Status CheckRanges(const ServerOptions& options) {
       {"--max-stream-items", options.max_stream_items, 1, 1'000'000},
       {"--stream-chunk-bytes", options.stream_chunk_bytes, 64 << 10, 3 << 20},
       {"--preprocess-threads", options.preprocess_threads, 0, 1024},
+      {"--device-stall-timeout (milliseconds)", options.device_stall_timeout.count(), 0, 86'400'000},
       {"--drain-timeout (seconds)", options.drain_timeout.count(), 0, 86'400},
   };
   for (const Range& range : ranges) {

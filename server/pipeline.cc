@@ -26,15 +26,26 @@ std::string_view DropMessage(Fault why) {
       return "the deadline passed before work on the item began";
     case Fault::kCancelled:
       return "the call was cancelled before work on the item began";
+    case Fault::kNoDevice:
+      return "no device of the server works";
     default:
       return "the server stopped before work on the item began";
   }
 }
 
+void SetDeviceTimes(const ForwardTimes& times, StageTimes& spent) {
+  spent.Set(Stage::kUpload, times.upload);
+  spent.Set(Stage::kPatchEmbed, times.patch_embed);
+  spent.Set(Stage::kPosition, times.position);
+  spent.Set(Stage::kBlocks, times.blocks);
+  spent.Set(Stage::kMerger, times.merger);
+  spent.Set(Stage::kDownload, times.download);
+}
+
 }  // namespace
 
 Pipeline::Pipeline(Options options, std::vector<std::unique_ptr<Encoder>> encoders, Metrics& metrics, Clock& clock,
-                   const std::function<void(absl::Status)>& on_warm)
+                   const Listeners& listeners)
     : options_(options),
       info_(encoders.front()->info()),
       metrics_(metrics),
@@ -44,12 +55,23 @@ Pipeline::Pipeline(Options options, std::vector<std::unique_ptr<Encoder>> encode
       batcher_({options.max_batch_patches, options.max_batch_delay,
                 [this](auto job, Fault why) { Drop(std::move(job), why); }},
                clock),
+      devices_(encoders.size(), batcher_, listeners.on_devices),
       preprocessing_("preprocess", options.preprocess_threads, [this](auto job) { Preprocess(std::move(job)); }) {
-  for (std::unique_ptr<Encoder>& encoder : encoders) {
-    workers_.push_back(std::make_unique<Worker>(
-        std::move(encoder), Worker::Parts{batcher_, metrics, clock, options.max_batch_patches, on_warm,
-                                          [this](auto job) { replies_.Post(std::move(job)); }}));
+  for (size_t i = 0; i < encoders.size(); ++i) {
+    workers_.push_back(std::make_unique<Worker>(std::move(encoders[i]), PartsFor(i, listeners)));
   }
+}
+
+Worker::Parts Pipeline::PartsFor(size_t index, const Listeners& listeners) {
+  return Worker::Parts{batcher_,
+                       metrics_,
+                       clock_,
+                       options_.max_batch_patches,
+                       options_.device_stall_timeout,
+                       listeners.on_warm,
+                       [this](Jobs jobs) { replies_.Post(std::move(jobs)); },
+                       [this, index](Jobs jobs, const absl::Status& why) { OnLost(index, std::move(jobs), why); },
+                       [this, index] { devices_.Back(index); }};
 }
 
 Pipeline::~Pipeline() { Stop(); }
@@ -137,7 +159,7 @@ void Pipeline::Preprocess(std::unique_ptr<Job> job) {
   absl::Status prepared = Prepare(*job, clock_, began_at);
   if (prepared.ok()) prepared = Settle(*job, expected);
   if (!prepared.ok()) return Fail(std::move(job), prepared, clock_.Now());
-  if (!batcher_.Submit(job)) Drop(std::move(job), Fault::kAbandoned);
+  if (const std::optional<Fault> refused = batcher_.Submit(job)) Drop(std::move(job), *refused);
 }
 
 // A clip's size is an estimate until it is decoded: what the call holds for it is put right.
@@ -159,6 +181,8 @@ absl::Status Pipeline::Settle(Job& job, const GridThw& expected) {
 }
 
 void Pipeline::Reply(std::unique_ptr<Job> job) {
+  job->input.reset();
+  SetDeviceTimes(job->forward->batch.times, job->times);
   absl::StatusOr<v1::Result> result = BuildResult(*job, info_);
   if (!result.ok()) {
     if (absl::IsInternal(result.status())) metrics_.CountNonfinite();
@@ -175,6 +199,21 @@ void Pipeline::Reply(std::unique_ptr<Job> job) {
 void Pipeline::Drop(std::unique_ptr<Job> job, Fault why) {
   metrics_.CountDropped(why);
   Fail(std::move(job), MakeStatus(why, DropMessage(why)), clock_.Now());
+}
+
+// What one device did not finish another may, once: an item that takes devices down must not take them all.
+void Pipeline::OnLost(size_t index, Jobs jobs, const absl::Status& why) {
+  Devices::Loss loss = devices_.Lost(index);
+  for (std::unique_ptr<Job>& job : jobs) {
+    const bool again = loss.others_left && job->lost_devices++ == 0;
+    if (!again || batcher_.Submit(job)) Lose(std::move(job), why);
+  }
+  for (std::unique_ptr<Job>& job : loss.orphans) Lose(std::move(job), why);
+}
+
+void Pipeline::Lose(std::unique_ptr<Job> job, const absl::Status& why) {
+  metrics_.CountDropped(Fault::kNoDevice);
+  Fail(std::move(job), why, clock_.Now());
 }
 
 }  // namespace vitower

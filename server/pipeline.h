@@ -10,6 +10,7 @@
 #include "server/admission.h"
 #include "server/batcher.h"
 #include "server/call.h"
+#include "server/devices.h"
 #include "server/item_check.h"
 #include "server/job_pool.h"
 #include "server/metrics.h"
@@ -27,13 +28,17 @@ class Pipeline final {
     int64_t max_reply_bytes = 0;
     int64_t max_batch_patches = 0;
     std::chrono::microseconds max_batch_delay{0};
+    std::chrono::nanoseconds device_stall_timeout{0};
     int preprocess_threads = 1;
   };
+  struct Listeners {
+    std::function<void(absl::Status)> on_warm;  // once for each encoder, on its worker's thread: how its warm-up went
+    std::function<void(bool)> on_devices;       // whether any device works, when that may have changed
+  };
 
-  // `on_warm` hears once for each encoder how its warm-up went, on its worker's thread.
   // REQUIRES: at least one encoder, all of one model.
   Pipeline(Options options, std::vector<std::unique_ptr<Encoder>> encoders, Metrics& metrics, Clock& clock,
-           const std::function<void(absl::Status)>& on_warm);
+           const Listeners& listeners);
   ~Pipeline();  // finishes what is accepted: abort the calls first for a quick end. Blocks for a running pass.
 
   // Runs on the RPC thread and does not block. Takes the call, which then completes by itself, or refuses it whole; a
@@ -46,6 +51,9 @@ class Pipeline final {
 
   // Workers end once nothing is left; what is submitted later is answered with UNAVAILABLE. Idempotent.
   void Stop();
+
+  // False: the end of the pipeline may have to wait for a pass that never ends.
+  bool AllDevicesWork() { return devices_.AllWork(); }
 
   const EncoderInfo& info() const { return info_; }
 
@@ -60,6 +68,9 @@ class Pipeline final {
   absl::Status Settle(Job& job, const GridThw& expected);
   void Reply(std::unique_ptr<Job> job);
   void Drop(std::unique_ptr<Job> job, Fault why);
+  Worker::Parts PartsFor(size_t index, const Listeners& listeners);
+  void OnLost(size_t index, Jobs jobs, const absl::Status& why);
+  void Lose(std::unique_ptr<Job> job, const absl::Status& why);
 
   const Options options_;
   const EncoderInfo info_;
@@ -70,6 +81,7 @@ class Pipeline final {
   // Upstream last, so that each stage ends before the one it hands its jobs to.
   JobPool replies_;
   Batcher batcher_;
+  Devices devices_;
   std::vector<std::unique_ptr<Worker>> workers_;
   JobPool preprocessing_;
 };

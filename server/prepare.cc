@@ -26,7 +26,7 @@ class Preparation final {
     if (!image.ok()) return image.status();
     absl::StatusOr<Frames> frames = ResizeToFrames(*std::move(image), plan.target, plan.options);
     absl::Status resized = frames.status();
-    if (resized.ok()) job_.input = *std::move(frames);
+    if (resized.ok()) SetInput(*std::move(frames));
     EndStage(Stage::kResize);
     return resized;
   }
@@ -49,7 +49,7 @@ class Preparation final {
     if (!AllFinite(values, rows.dtype)) {
       return MakeStatus(Fault::kBadInput, "patches.data holds a value that is not finite");
     }
-    job_.input = std::move(rows);
+    SetInput(std::move(rows));
     return absl::OkStatus();
   }
 
@@ -88,7 +88,7 @@ class Preparation final {
       ResampleBicubic(BytesOf(rgb), plan.size, absl::MakeSpan(resized), plan.target);
       frames.rgb = std::move(resized);
     }
-    job_.input = std::move(frames);
+    SetInput(std::move(frames));
     return absl::OkStatus();
   }
 
@@ -105,9 +105,11 @@ class Preparation final {
     job_.plan.grid = clip->frames.grid;
     job_.clip =
         ClipFacts{std::move(clip->frame_indices), clip->source_fps, std::move(clip->slice_timestamps), clip->padded};
-    job_.input = std::move(clip->frames);
+    SetInput(std::move(clip->frames));
     return absl::OkStatus();
   }
+
+  void SetInput(JobInput input) { job_.input = std::make_shared<const JobInput>(std::move(input)); }
 
   void EndStage(Stage stage) {
     const TimePoint now = clock_.Now();

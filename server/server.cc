@@ -34,6 +34,7 @@ Pipeline::Options PipelineOptions(const ServerOptions& options) {
   out.max_reply_bytes = options.max_reply_bytes;
   out.max_batch_patches = options.max_batch_patches;
   out.max_batch_delay = options.max_batch_delay;
+  out.device_stall_timeout = options.device_stall_timeout;
   out.preprocess_threads = options.preprocess_threads;
   return out;
 }
@@ -87,6 +88,7 @@ class ServerImpl final : public Server {
   absl::Status Listen(const EncoderInfo& info, const std::string& devices);
   void OnReady(const absl::Status& ready);
   absl::Status DrainOnce();
+  absl::Status CheckDevices();
 
   const ServerOptions options_;
   SteadyClock clock_;
@@ -118,7 +120,8 @@ absl::Status ServerImpl::Open(std::vector<std::unique_ptr<Encoder>> encoders) {
   lifecycle_.Advance(State::kWarming);
   unready_ = encoders.size() + 1;
   pipeline_ = std::make_unique<Pipeline>(PipelineOptions(options_), std::move(encoders), metrics_, clock_,
-                                         [this](const absl::Status& warm) { OnReady(warm); });
+                                         Pipeline::Listeners{[this](const absl::Status& warm) { OnReady(warm); },
+                                                             [this](bool any) { lifecycle_.SetStuck(!any); }});
   service_->SetPipeline(pipeline_.get());
   OnReady(absl::OkStatus());
   return absl::OkStatus();
@@ -174,12 +177,17 @@ absl::Status ServerImpl::DrainOnce() {
   if (grpc_) grpc_->Shutdown(std::chrono::system_clock::now() + kConnectionGrace);
   if (pipeline_) pipeline_->Stop();
   lifecycle_.Advance(State::kStopped);
-  if (unfinished == 0) return absl::OkStatus();
+  if (unfinished == 0) return CheckDevices();
   const std::string message =
       Cat(unfinished, " calls and streams were still inside after --drain-timeout: ", aborted,
           " got UNAVAILABLE for what was not done, ", unfinished - aborted, " had a reply under way");
   Log(LogLevel::kWarning, message);
   return MakeStatus(Fault::kExpired, message);
+}
+
+absl::Status ServerImpl::CheckDevices() {
+  if (!pipeline_ || pipeline_->AllDevicesWork()) return absl::OkStatus();
+  return MakeStatus(Fault::kNoDevice, "a device is stuck: do not wait for it to end");
 }
 
 }  // namespace

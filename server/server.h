@@ -37,6 +37,9 @@ struct ServerOptions {
   // An answer of more bytes goes in parts of this size; 64 KiB to 3 MiB, below gRPC's own receive limit of 4 MiB, which
   // most clients keep. Smaller: more messages; larger: longer waits of the other calls on the connection.
   int64_t stream_chunk_bytes = 1LL << 20;
+  // A pass that takes longer is stuck: its device is taken out of service until it comes back. Of a pass that fills
+  // max_batch_patches; a larger item has more, by its work. 0: ten times the warm-up, at least a minute.
+  std::chrono::milliseconds device_stall_timeout{0};
   int preprocess_threads = 0;              // 0: one for each core this process may use, its CPU quota rounded up
   std::chrono::seconds drain_timeout{30};  // how long Drain waits for accepted work
 };
@@ -63,7 +66,8 @@ class Server {
   virtual int metrics_port() const = 0;
 
   // Stops taking work (health: NOT_SERVING, new calls: UNAVAILABLE), finishes what was accepted within drain_timeout,
-  // answers the rest with UNAVAILABLE, and stops. Idempotent. DEADLINE_EXCEEDED where anything accepted was dropped.
+  // answers the rest with UNAVAILABLE, and stops. Idempotent. DEADLINE_EXCEEDED where anything accepted was dropped,
+  // UNAVAILABLE where a device is stuck, for which the destructor would wait.
   virtual absl::Status Drain() = 0;
 };
 

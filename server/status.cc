@@ -16,6 +16,7 @@ constexpr std::array kTable = {
     FaultRow{Fault::kBytesFull, absl::StatusCode::kResourceExhausted, "bytes_full"},
     FaultRow{Fault::kNotReady, absl::StatusCode::kUnavailable, "not_ready"},
     FaultRow{Fault::kDraining, absl::StatusCode::kUnavailable, "draining"},
+    FaultRow{Fault::kNoDevice, absl::StatusCode::kUnavailable, "no_device"},
     FaultRow{Fault::kCancelled, absl::StatusCode::kCancelled, "cancelled"},
     FaultRow{Fault::kExpired, absl::StatusCode::kDeadlineExceeded, "expired"},
     FaultRow{Fault::kAbandoned, absl::StatusCode::kUnavailable, "abandoned"},
@@ -25,10 +26,10 @@ constexpr std::array kTable = {
     FaultRow{Fault::kInternal, absl::StatusCode::kInternal, "internal"},
 };
 
-constexpr std::array kRejects = {Fault::kMalformed,     Fault::kNoItems,      Fault::kTooManyItems,
-                                 Fault::kReplyTooLarge, Fault::kCallTooLarge, Fault::kQueueFull,
-                                 Fault::kBytesFull,     Fault::kNotReady,     Fault::kDraining};
-constexpr std::array kDrops = {Fault::kCancelled, Fault::kExpired, Fault::kAbandoned};
+constexpr std::array kRejects = {Fault::kMalformed,    Fault::kNoItems,   Fault::kTooManyItems, Fault::kReplyTooLarge,
+                                 Fault::kCallTooLarge, Fault::kQueueFull, Fault::kBytesFull,    Fault::kNotReady,
+                                 Fault::kDraining,     Fault::kNoDevice};
+constexpr std::array kDrops = {Fault::kCancelled, Fault::kExpired, Fault::kAbandoned, Fault::kNoDevice};
 
 }  // namespace
 

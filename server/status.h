@@ -24,6 +24,8 @@ enum class Fault : uint8_t {
   kBytesFull,
   kNotReady,
   kDraining,
+  // Either: no device is left that works.
+  kNoDevice,
   // Accepted items dropped before they were worked on: vitower_dropped_total{reason}.
   kCancelled,
   kExpired,

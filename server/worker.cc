@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <iterator>
 #include <utility>
 
 #include "server/job_pool.h"
@@ -13,142 +14,170 @@
 namespace vitower {
 namespace {
 
-using std::chrono::nanoseconds;
+constexpr int kMostSplits = 32;  // of one batch, two passes each
+constexpr int64_t kTrialPatches = 256;
+constexpr std::chrono::seconds kBetweenTrials{1};
+constexpr std::chrono::seconds kShortestLimit{60};
 
-nanoseconds Sum(const ForwardTimes& times) {
-  return times.upload + times.patch_embed + times.position + times.blocks + times.merger + times.download;
-}
-
-// What `step` returns. What it throws is its own fault, like an error that it returns.
-template <typename Step>
-auto Guarded(std::string_view name, const Step& step) -> decltype(step()) {
-  try {
-    return step();
-  } catch (const std::exception& error) {
-    return MakeStatus(Fault::kInternal, Cat(name, " threw: ", error.what()));
-  } catch (...) {
-    return MakeStatus(Fault::kInternal, Cat(name, " threw something unknown"));
-  }
-}
-
-// The tokens are needed for their means as well; an output is computed when any item wants it.
-OutputSet Union(const std::vector<std::unique_ptr<Job>>& jobs, size_t levels) {
-  OutputSet wanted;
-  wanted.tokens = false;
-  wanted.deepstack.assign(levels, false);
-  for (const std::unique_ptr<Job>& job : jobs) {
-    wanted.tokens = wanted.tokens || job->plan.outputs.tokens || job->plan.pooled || job->plan.pooled_slices;
-    for (size_t i = 0; i < levels; ++i) wanted.deepstack[i] = wanted.deepstack[i] || job->plan.outputs.deepstack[i];
-  }
-  return wanted;
-}
-
-void SetDeviceTimes(const ForwardTimes& times, StageTimes& spent) {
-  spent.Set(Stage::kUpload, times.upload);
-  spent.Set(Stage::kPatchEmbed, times.patch_embed);
-  spent.Set(Stage::kPosition, times.position);
-  spent.Set(Stage::kBlocks, times.blocks);
-  spent.Set(Stage::kMerger, times.merger);
-  spent.Set(Stage::kDownload, times.download);
-}
-
-Frames GrayFrames(const TowerConfig& tower, int64_t grid_h, int64_t grid_w) {
-  Frames frames;
-  frames.frame_count = 1;
-  frames.grid = GridThw{1, grid_h, grid_w};
-  frames.height = grid_h * tower.patch_size;
-  frames.width = grid_w * tower.patch_size;
-  frames.rgb = std::vector<uint8_t>(static_cast<size_t>(frames.height * frames.width * 3), 128);
-  return frames;
-}
-
-absl::Status WarmUp(Encoder& encoder, int64_t budget_patches) {
-  const std::vector<Frames> frames = WarmUpFrames(encoder.info().tower, budget_patches);
-  std::vector<TowerInput> items;
-  for (const Frames& one : frames) items.emplace_back(&one);
-  OutputSet wanted;
-  wanted.deepstack.assign(encoder.info().tower.deepstack_visual_indexes.size(), true);
-  return encoder.Forward(items, wanted).status();
-}
+double Seconds(std::chrono::nanoseconds duration) { return std::chrono::duration<double>(duration).count(); }
 
 }  // namespace
 
-std::vector<Frames> WarmUpFrames(const TowerConfig& tower, int64_t budget_patches) {
-  constexpr int64_t kSide = 16;  // 256 patches, a common picture
-  const int64_t merge = tower.spatial_merge_size;
-  std::vector<Frames> frames;
-  for (int64_t room = budget_patches; room >= kSide * kSide; room -= kSide * kSide) {
-    frames.push_back(GrayFrames(tower, kSide, kSide));
-  }
-  const int64_t rest = budget_patches % (kSide * kSide) / (merge * merge);
-  if (rest > 0) frames.push_back(GrayFrames(tower, merge, rest * merge));
-  return frames;
-}
-
 Worker::Worker(std::unique_ptr<Encoder> encoder, Parts parts)
-    : encoder_(std::move(encoder)), parts_(std::move(parts)), thread_([this] { Run(); }) {}
+    : encoder_(std::move(encoder)),
+      device_(encoder_->info().device),
+      parts_(std::move(parts)),
+      budget_(parts_.budget_patches),
+      desk_(parts_.clock, [this](Jobs jobs, auto limit) { OnStall(std::move(jobs), limit); }),
+      thread_([this] { Run(); }) {}
 
 void Worker::Run() {
-  const std::string device = encoder_->info().device;
-  NameThisThread("worker " + device);
-  const absl::Status warm = Guarded("the warm-up", [this] { return WarmUp(*encoder_, parts_.budget_patches); });
-  parts_.metrics.SetDeviceUp(device, warm.ok());
-  parts_.on_warm(warm);
+  NameThisThread("worker " + device_);
+  WarmUpFirst();
   while (true) {
-    std::vector<std::unique_ptr<Job>> jobs = parts_.batcher.Pull(parts_.budget_patches);
+    Jobs jobs = parts_.batcher.Pull(budget_.patches());
     if (jobs.empty()) break;
-    const absl::Status ran = Guarded("a batch", [&] {
-      RunBatch(std::move(jobs));
-      return absl::OkStatus();
-    });
-    if (!ran.ok()) Log(LogLevel::kError, Cat("items were given up: ", std::string(ran.message())));
+    RunBatch(std::move(jobs));
+    if (lost_) Revive();
   }
-  parts_.metrics.SetDeviceUp(device, false);
+  parts_.metrics.SetDeviceUp(device_, false);
 }
 
-void Worker::RunBatch(std::vector<std::unique_ptr<Job>> jobs) {
-  absl::StatusOr<std::shared_ptr<const ForwardResult>> forward = Forward(jobs);
-  parts_.metrics.SetDeviceUp(encoder_->info().device, forward.ok());
-  if (!forward.ok()) return FailAll(std::move(jobs), forward.status());
-  for (size_t i = 0; i < jobs.size(); ++i) {
-    jobs[i]->forward = *forward;
-    jobs[i]->batch_index = i;
-    SetDeviceTimes((*forward)->batch.times, jobs[i]->times);
-    jobs[i]->input = Frames();
-    parts_.on_done(std::move(jobs[i]));
+void Worker::WarmUpFirst() {
+  const TimePoint began_at = parts_.clock.Now();
+  const absl::Status warm = WarmUp(*encoder_, parts_.budget_patches);
+  full_limit_ = parts_.stall_timeout;
+  if (full_limit_.count() == 0) {
+    full_limit_ = std::max<std::chrono::nanoseconds>(10 * (parts_.clock.Now() - began_at), kShortestLimit);
+  }
+  ShowBudget();
+  parts_.metrics.SetDeviceUp(device_, warm.ok());
+  parts_.on_warm(warm);
+}
+
+void Worker::RunBatch(Jobs jobs) {
+  splits_ = 0;
+  proven_ = false;
+  desk_.Put(std::move(jobs));
+  for (Jobs part = desk_.Next(); !part.empty(); part = desk_.Next()) {
+    try {
+      RunPart(std::move(part));
+    } catch (const std::exception& error) {
+      Log(LogLevel::kError, Cat("items were given up: ", error.what()));
+    }
   }
 }
 
-absl::StatusOr<std::shared_ptr<const ForwardResult>> Worker::Forward(const std::vector<std::unique_ptr<Job>>& jobs) {
-  auto result = std::make_shared<ForwardResult>();
-  result->computed = Union(jobs, encoder_->info().tower.deepstack_visual_indexes.size());
-  std::vector<TowerInput> inputs;
-  for (const std::unique_ptr<Job>& job : jobs) {
-    inputs.push_back(job->tower_input());
-    result->patches += job->patches();
-  }
-  result->items = static_cast<int64_t>(jobs.size());
+void Worker::RunPart(Jobs part) {
+  const PassInputs inputs = InputsOf(part, encoder_->info().tower);
+  const std::chrono::nanoseconds limit = LimitOf(part);
   const TimePoint started_at = parts_.clock.Now();
-  for (const std::unique_ptr<Job>& job : jobs) job->times.Set(Stage::kQueue, started_at - job->ready_at);
-  absl::StatusOr<EncodedBatch> batch =
-      Guarded("the encoder", [&] { return encoder_->Forward(inputs, result->computed); });
-  parts_.metrics.AddDeviceBusy(encoder_->info().device, parts_.clock.Now() - started_at);
-  if (!batch.ok()) return batch.status();
-  result->batch = *std::move(batch);
-  result->downloaded_at = started_at + Sum(result->batch.times);
-  if (absl::Status fits = CheckForward(*result, jobs, encoder_->info()); !fits.ok()) return fits;
-  parts_.metrics.ObserveBatch(result->batch.times, result->items, result->patches, parts_.budget_patches);
-  parts_.metrics.CountEncoded(result->patches, result->batch.token_offsets.back());
-  return result;
+  for (const std::unique_ptr<Job>& job : part) job->times.Set(Stage::kQueue, started_at - job->ready_at);
+  desk_.Begin(std::move(part), limit);
+  absl::StatusOr<std::shared_ptr<const ForwardResult>> forward = RunPass(*encoder_, inputs, parts_.clock);
+  std::optional<Jobs> jobs = desk_.End();
+  const std::chrono::nanoseconds spent = parts_.clock.Now() - started_at;
+  parts_.metrics.AddDeviceBusy(device_, spent);
+  if (!jobs) {
+    lost_ = true;
+    return Log(LogLevel::kWarning, Cat(device_, " came back after ", Seconds(spent), " s"));
+  }
+  absl::Status status = forward.status();
+  if (status.ok()) status = CheckForward(**forward, *jobs, encoder_->info());
+  status.ok() ? Finish(*std::move(jobs), *std::move(forward)) : Isolate(*std::move(jobs), status);
 }
 
-void Worker::FailAll(std::vector<std::unique_ptr<Job>> jobs, const absl::Status& why) {
-  for (std::unique_ptr<Job>& job : jobs) {
-    const std::string& request_id = job->call().start().request_id;
-    Log(LogLevel::kWarning, Cat("a batch of ", jobs.size(), " items failed: ", std::string(why.message())), request_id);
-    const std::string message = Cat("the forward pass failed; the server's log says why for request id ", request_id);
-    Fail(std::move(job), MakeStatus(Fault::kInternal, message), parts_.clock.Now());
+void Worker::Finish(Jobs part, std::shared_ptr<const ForwardResult> forward) {
+  for (size_t i = 0; i < part.size(); ++i) {
+    part[i]->forward = forward;
+    part[i]->batch_index = i;
   }
+  parts_.metrics.ObserveBatch(forward->batch.times, forward->items, forward->patches, parts_.budget_patches);
+  parts_.metrics.CountEncoded(forward->patches, forward->batch.token_offsets.back());
+  parts_.on_done(std::move(part));
+  const int64_t before = budget_.patches();
+  budget_.PassWentWell();
+  if (budget_.patches() != before) ShowBudget();
 }
+
+void Worker::Isolate(Jobs part, const absl::Status& why) {
+  Log(LogLevel::kWarning,
+      Cat("a pass of ", part.size(), " items failed on ", device_, ": ", std::string(why.message())));
+  const bool no_memory = absl::IsResourceExhausted(why);
+  if (no_memory) {
+    budget_.Shrink();
+    ShowBudget();
+  } else if (!proven_) {
+    desk_.Put(std::move(part));
+    if (absl::Status trial = TryDevice(); !trial.ok()) {
+      lost_ = true;
+      return parts_.on_lost(desk_.TakeAll(), MakeStatus(Fault::kNoDevice, Cat(device_, " does not work")));
+    }
+    if (lost_) return;
+    proven_ = true;
+    part = desk_.Next();
+  }
+  if (part.size() == 1 || ++splits_ > kMostSplits) {
+    for (std::unique_ptr<Job>& job : part) Refuse(std::move(job), why);
+    return;
+  }
+  const auto middle = part.begin() + std::ssize(part) / 2;
+  desk_.Put(Jobs(std::make_move_iterator(middle), std::make_move_iterator(part.end())));
+  part.erase(middle, part.end());
+  desk_.Put(std::move(part));
+}
+
+void Worker::Refuse(std::unique_ptr<Job> job, const absl::Status& why) {
+  const std::string request_id = job->call().start().request_id;
+  Log(LogLevel::kWarning, Cat("an item failed on ", device_, ": ", std::string(why.message())), request_id);
+  if (absl::IsResourceExhausted(why)) {
+    const std::string message = Cat("the device has no memory for the ", job->patches(), " patches of the item");
+    return Fail(std::move(job), absl::ResourceExhaustedError(message), parts_.clock.Now());
+  }
+  const std::string message = Cat("the forward pass failed; the server's log says why for request id ", request_id);
+  Fail(std::move(job), MakeStatus(Fault::kInternal, message), parts_.clock.Now());
+}
+
+// On the watchdog's thread.
+void Worker::OnStall(Jobs jobs, std::chrono::nanoseconds limit) {
+  const std::string message = Cat("device ", device_, " is stuck: a pass has taken more than ", Seconds(limit), " s");
+  Log(LogLevel::kError, message);
+  parts_.metrics.SetDeviceUp(device_, false);
+  parts_.on_lost(std::move(jobs), MakeStatus(Fault::kNoDevice, message));
+}
+
+// A failure to end in time is a stall, which has told `on_lost` by the time this returns.
+absl::Status Worker::TryDevice() {
+  desk_.Begin({}, full_limit_);
+  absl::Status trial = WarmUp(*encoder_, std::min(kTrialPatches, parts_.budget_patches));
+  if (!desk_.End()) {
+    lost_ = true;
+    return absl::OkStatus();
+  }
+  parts_.metrics.SetDeviceUp(device_, trial.ok());
+  return trial;
+}
+
+void Worker::Revive() {
+  while (lost_) {
+    lost_ = false;
+    const absl::Status trial = TryDevice();
+    if (!trial.ok()) {
+      lost_ = true;
+      Log(LogLevel::kError, Cat("device ", device_, " does not work: ", std::string(trial.message())));
+      if (parts_.batcher.AwaitStop(parts_.clock.Now() + kBetweenTrials)) return;
+    }
+  }
+  Log(LogLevel::kInfo, Cat("device ", device_, " works again"));
+  parts_.on_back();
+}
+
+std::chrono::nanoseconds Worker::LimitOf(const Jobs& part) const {
+  const double share =
+      PassWeight(part, encoder_->info().tower) / static_cast<double>(std::max<int64_t>(parts_.budget_patches, 1));
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(full_limit_ * std::max(share, 1.0));
+}
+
+void Worker::ShowBudget() { parts_.metrics.SetDeviceBudget(device_, budget_.patches()); }
 
 }  // namespace vitower

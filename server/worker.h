@@ -1,22 +1,37 @@
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
+#include <string>
 #include <thread>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "model/encoder.h"
 #include "server/batcher.h"
 #include "server/clock.h"
-#include "server/job.h"
+#include "server/device_budget.h"
 #include "server/metrics.h"
+#include "server/pass.h"
+#include "server/pass_desk.h"
 
 namespace vitower {
 
 // One device: a thread that owns an encoder, warms it up with a batch that fills the budget, reports how that went,
-// then pulls batches until the batcher stops. A pass that fails or throws fails the items of that batch only. The
-// destructor joins, so it blocks for as long as a running pass; stop the batcher first.
+// then pulls batches until the batcher stops. Whatever goes wrong is narrowed down to the item or to the device:
+//
+// - A pass that fails is split in halves, and these again, until the culprit is alone: it is refused, the others are
+//   embedded. With n items and k culprits that takes at most 1 + 2 k log2(n) more passes, and never more than 64:
+//   what is not found out by then is refused with the culprits.
+// - Before the first split the device runs a picture of its own. Where that fails too the device is down: all its items
+//   go to `on_lost`, and it tries itself every second until it works again.
+// - Out of memory: the budget is halved for a while (DeviceBudget) and the batch split; an item that does not fit alone
+//   is refused with RESOURCE_EXHAUSTED.
+// - A pass that outlasts its limit is stuck: the watchdog hands its items and those that wait behind it to `on_lost`.
+//   When it returns after all, the device tries itself and comes back. The limit grows with the work of a pass beyond
+//   that of a full budget.
+//
+// The destructor joins, so it blocks for as long as a running pass; stop the batcher first.
 class Worker final {
  public:
   struct Parts {
@@ -24,24 +39,43 @@ class Worker final {
     Metrics& metrics;
     Clock& clock;
     int64_t budget_patches = 0;
-    std::function<void(absl::Status)> on_warm;          // once, on the worker's thread
-    std::function<void(std::unique_ptr<Job>)> on_done;  // a job whose rows are in job->forward
+    std::chrono::nanoseconds stall_timeout{0};  // of a full budget; 0: ten times the warm-up, at least a minute
+    std::function<void(absl::Status)> on_warm;  // once, on the worker's thread
+    std::function<void(Jobs)> on_done;          // jobs whose rows are in job->forward; on the worker's thread
+    // The device is down, and why: on the worker's thread or, where that hangs, on the watchdog's.
+    std::function<void(Jobs, absl::Status)> on_lost;
+    std::function<void()> on_back;  // it works again
   };
 
   Worker(std::unique_ptr<Encoder> encoder, Parts parts);
 
  private:
   void Run();
-  void RunBatch(std::vector<std::unique_ptr<Job>> jobs);
-  absl::StatusOr<std::shared_ptr<const ForwardResult>> Forward(const std::vector<std::unique_ptr<Job>>& jobs);
-  void FailAll(std::vector<std::unique_ptr<Job>> jobs, const absl::Status& why);
+  void WarmUpFirst();
+  void RunBatch(Jobs jobs);
+  void RunPart(Jobs part);
+  void Finish(Jobs part, std::shared_ptr<const ForwardResult> forward);
+  void Isolate(Jobs part, const absl::Status& why);
+  void Refuse(std::unique_ptr<Job> job, const absl::Status& why);
+  void OnStall(Jobs jobs, std::chrono::nanoseconds limit);
+  absl::Status TryDevice();
+  void Revive();
+  std::chrono::nanoseconds LimitOf(const Jobs& part) const;
+  void ShowBudget();
 
   const std::unique_ptr<Encoder> encoder_;
+  const std::string device_;
   const Parts parts_;
+
+  // The worker thread's own.
+  std::chrono::nanoseconds full_limit_{0};
+  DeviceBudget budget_;
+  int splits_ = 0;       // of the present batch
+  bool proven_ = false;  // the device ran a picture of its own since the batch failed
+  bool lost_ = false;    // and gave its jobs away
+
+  PassDesk desk_;
   std::jthread thread_;  // last: it uses all of the above
 };
-
-// Synthetic images that fill `budget_patches` as a full batch does: what an encoder is warmed up with.
-std::vector<Frames> WarmUpFrames(const TowerConfig& tower, int64_t budget_patches);
 
 }  // namespace vitower

@@ -121,15 +121,14 @@ TEST_F(EmbedTest, ANanFailsItsItemAndIsCounted) {
 
 TEST_F(EmbedTest, AFailingPassFailsItsBatchOnlyAndKeepsTheReasonInTheLog) {
   for (const auto mood : {Puppet::Mood::kFail, Puppet::Mood::kThrow, Puppet::Mood::kTooFewRows}) {
-    puppet_->SetMood(mood);
-    const Reply failed = Embed(OneImage());
+    puppet_->SetPoison(mood);
+    const Reply failed = Embed(OneImage(64, 64, {kPoisonPixel[0], kPoisonPixel[1], kPoisonPixel[2]}));
     ASSERT_TRUE(failed.status.ok());
     EXPECT_EQ(failed.response.results(0).status().code(), 13U);
     const std::string message = failed.response.results(0).status().message();
     EXPECT_THAT(message, HasSubstr(failed.trailers.find("x-request-id")->second));
     EXPECT_THAT(message, testing::Not(HasSubstr("secret")));
-    EXPECT_EQ(Metric("vitower_device_up{device=\"puppet:0\"}"), 0);
-    puppet_->SetMood(Puppet::Mood::kWork);
+    EXPECT_EQ(Metric("vitower_device_up{device=\"puppet:0\"}"), 1);
     ExpectRowsOf(Embed(OneImage()).response.results(0), 64, 64, {});
     EXPECT_EQ(Metric("vitower_device_up{device=\"puppet:0\"}"), 1);
   }

@@ -42,6 +42,10 @@ bool Is(Pixel pixel, const uint8_t (&mark)[3]) {
   return std::equal(pixel.begin(), pixel.end(), std::begin(mark), std::end(mark));
 }
 
+bool IsPoison(const TowerInput& input) {
+  return std::visit([](const auto* item) { return Is(ColourOf(*item, 0), kPoisonPixel); }, input);
+}
+
 float ValueOrMark(const TowerInput& input, int64_t row, int64_t rows, int64_t col, int64_t output) {
   return std::visit(
       [&](const auto* item) {
@@ -103,12 +107,25 @@ std::vector<std::vector<GridThw>> Puppet::batches() const {
   return batches_;
 }
 
-Puppet::Mood Puppet::Begin(std::vector<GridThw> grids) {
+void Puppet::SetPoison(Mood mood) {
+  MutexLock lock(mu_);
+  poison_ = mood;
+}
+
+void Puppet::SetMemory(int64_t patches) {
+  MutexLock lock(mu_);
+  memory_patches_ = patches;
+}
+
+Puppet::Mood Puppet::Begin(std::vector<GridThw> grids, bool poisoned) {
+  int64_t patches = 0;
+  for (const GridThw& grid : grids) patches += grid.patches();
   MutexLock lock(mu_);
   batches_.push_back(std::move(grids));
   changed_.NotifyAll();
   while (held_) changed_.Wait(mu_);
-  return mood_;
+  if (patches > memory_patches_) return Mood::kNoMemory;
+  return poisoned ? poison_ : mood_;
 }
 
 float PuppetValue(const Frames& frames, int64_t row, int64_t col, int64_t output) {
@@ -120,15 +137,21 @@ float PuppetValue(const PatchRows& patches, int64_t row, int64_t col, int64_t ou
 
 class PuppetEncoder final : public Encoder {
  public:
-  PuppetEncoder(std::shared_ptr<Puppet> puppet, DType dtype) : puppet_(std::move(puppet)), info_(PuppetInfo(dtype)) {}
+  PuppetEncoder(std::shared_ptr<Puppet> puppet, EncoderInfo info)
+      : puppet_(std::move(puppet)), info_(std::move(info)) {}
 
   const EncoderInfo& info() const override { return info_; }
 
   absl::StatusOr<EncodedBatch> Forward(absl::Span<const TowerInput> items, const OutputSet& wanted) override {
     const auto begun_at = std::chrono::steady_clock::now();
     std::vector<GridThw> grids;
-    for (const TowerInput& item : items) grids.push_back(GridOf(item));
-    const Puppet::Mood mood = puppet_->Begin(std::move(grids));
+    bool poisoned = false;
+    for (const TowerInput& item : items) {
+      grids.push_back(GridOf(item));
+      poisoned = poisoned || IsPoison(item);
+    }
+    const Puppet::Mood mood = puppet_->Begin(std::move(grids), poisoned);
+    if (mood == Puppet::Mood::kNoMemory) return absl::ResourceExhaustedError("secret reason");
     if (mood == Puppet::Mood::kFail) return absl::InternalError("secret reason");
     if (mood == Puppet::Mood::kThrow) throw std::runtime_error("secret reason");
     EncodedBatch batch = Encode(items, wanted);
@@ -156,8 +179,10 @@ class PuppetEncoder final : public Encoder {
   const EncoderInfo info_;
 };
 
-std::unique_ptr<Encoder> MakePuppetEncoder(std::shared_ptr<Puppet> puppet, DType dtype) {
-  return std::make_unique<PuppetEncoder>(std::move(puppet), dtype);
+std::unique_ptr<Encoder> MakePuppetEncoder(std::shared_ptr<Puppet> puppet, DType dtype, const std::string& device) {
+  EncoderInfo info = PuppetInfo(dtype);
+  info.device = device;
+  return std::make_unique<PuppetEncoder>(std::move(puppet), std::move(info));
 }
 
 EncoderInfo PuppetInfo(DType dtype) {

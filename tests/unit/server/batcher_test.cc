@@ -32,11 +32,11 @@ class BatcherTest : public testing::Test {
   // Sizes tell the jobs of a test apart.
   void Submit(int64_t patches, Priority priority = Priority::kNormal) {
     std::unique_ptr<Job> job = MakeJob(call_, next_++, patches, priority);
-    ASSERT_TRUE(batcher_.Submit(job));
+    ASSERT_EQ(batcher_.Submit(job), std::nullopt);
   }
   void SubmitOf(const TestCall& call, int64_t patches) {
     std::unique_ptr<Job> job = MakeJob(call, 0, patches);
-    ASSERT_TRUE(batcher_.Submit(job));
+    ASSERT_EQ(batcher_.Submit(job), std::nullopt);
   }
   std::vector<int64_t> PullSizes(int64_t budget = 100) {
     std::vector<int64_t> sizes;
@@ -146,7 +146,7 @@ TEST_F(BatcherTest, StopHandsOutWhatIsLeftFirst) {
 TEST_F(BatcherTest, ARefusedSubmitLeavesTheJobWithItsOwner) {
   batcher_.Stop();
   std::unique_ptr<Job> job = MakeJob(call_, 0, 10);
-  EXPECT_FALSE(batcher_.Submit(job));
+  EXPECT_EQ(batcher_.Submit(job), Fault::kAbandoned);
   EXPECT_NE(job, nullptr);
 }
 
@@ -203,7 +203,7 @@ TEST_F(BatcherTest, NoQueueNeedsMorePullsThanTheBound) {
     for (size_t i = 0; queued < 1000; ++i) {
       std::unique_ptr<Job> job = MakeJob(call, i, 4 + 2 * static_cast<int64_t>(random() % 60));
       queued += job->patches();
-      ASSERT_TRUE(batcher_.Submit(job));
+      ASSERT_EQ(batcher_.Submit(job), std::nullopt);
     }
     const int64_t bound = 2 * queued / 100 + 1;
     for (int64_t pulls = 1; queued > 0; ++pulls) {

@@ -35,6 +35,21 @@ TEST_F(LifecycleTest, TheMetricShowsOneState) {
   EXPECT_THAT(metrics_.Text(), HasSubstr("vitower_state{state=\"starting\"} 0\n"));
 }
 
+TEST_F(LifecycleTest, StuckRefusesUntilADeviceIsBackButNotOnceItDrains) {
+  lifecycle_.SetStuck(true);
+  EXPECT_EQ(lifecycle_.state(), State::kStarting);
+  lifecycle_.Advance(State::kServing);
+  lifecycle_.SetStuck(true);
+  EXPECT_EQ(lifecycle_.Enter(TestCall(1).call)->fault, Fault::kNoDevice);
+  EXPECT_TRUE(lifecycle_.WaitUntilServing().ok());
+  EXPECT_THAT(metrics_.Text(), HasSubstr("vitower_state{state=\"stuck\"} 1\n"));
+  lifecycle_.SetStuck(false);
+  EXPECT_EQ(lifecycle_.state(), State::kServing);
+  lifecycle_.Advance(State::kDraining);
+  lifecycle_.SetStuck(true);
+  EXPECT_EQ(lifecycle_.state(), State::kDraining);
+}
+
 TEST_F(LifecycleTest, LetsCallsInOnlyWhileServing) {
   TestCall test(1);
   EXPECT_EQ(lifecycle_.Enter(test.call)->fault, Fault::kNotReady);

@@ -31,6 +31,7 @@ constexpr const char* kNames[] = {
     "vitower_build_info gauge",
     "vitower_bytes_received_total counter",
     "vitower_bytes_sent_total counter",
+    "vitower_device_budget_patches gauge",
     "vitower_device_busy_seconds_total counter",
     "vitower_device_memory_bytes gauge",
     "vitower_device_up gauge",

@@ -36,7 +36,7 @@ class PrepareTest : public testing::Test {
     return Prepare(*job_, clock_, clock_.Now());
   }
 
-  const Frames& frames() const { return std::get<Frames>(job_->input); }
+  const Frames& frames() const { return std::get<Frames>(*job_->input); }
   Colour Pixel(int64_t frame) const {
     const uint8_t* at = frames().rgb.data() + frame * frames().height * frames().width * 3;
     return {at[0], at[1], at[2]};
@@ -67,7 +67,7 @@ TEST_F(PrepareTest, PatchesAreNotCopied) {
   v1::Item item = PatchesItem({2, 2, 4}, DType::kFp16);
   const void* sent = item.patches().data().data();
   ASSERT_TRUE(Run(std::move(item)).ok());
-  const auto& patches = std::get<PatchRows>(job_->input);
+  const auto& patches = std::get<PatchRows>(*job_->input);
   EXPECT_EQ(patches.values.data(), sent);
   EXPECT_EQ(patches.dtype, DType::kFp16);
   EXPECT_EQ(patches.grid, (GridThw{2, 2, 4}));

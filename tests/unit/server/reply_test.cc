@@ -31,8 +31,8 @@ class ReplyTest : public testing::Test {
       Frames frames;
       frames.grid = job.plan.grid;
       frames.rgb = std::vector<uint8_t>(pixels[i].begin(), pixels[i].end());
-      job.input = std::move(frames);
-      items.push_back(job.tower_input());
+      job.input = std::make_shared<const JobInput>(std::move(frames));
+      items.push_back(Borrow(*job.input));
     }
     auto forward = std::make_shared<ForwardResult>();
     forward->computed.deepstack = {true, true};
@@ -41,7 +41,7 @@ class ReplyTest : public testing::Test {
     forward_ = forward;
   }
 
-  const Frames& FramesOf(size_t index) const { return std::get<Frames>(jobs_[index]->input); }
+  const Frames& FramesOf(size_t index) const { return std::get<Frames>(*jobs_[index]->input); }
 
   std::vector<float> Values(const v1::Tensor& tensor) {
     std::vector<float> values(tensor.data().size() / sizeof(float));

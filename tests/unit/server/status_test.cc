@@ -34,6 +34,7 @@ const Expected kRows[] = {
     {Fault::kBytesFull, 8, "RESOURCE_EXHAUSTED", "bytes_full"},
     {Fault::kNotReady, 14, "UNAVAILABLE", "not_ready"},
     {Fault::kDraining, 14, "UNAVAILABLE", "draining"},
+    {Fault::kNoDevice, 14, "UNAVAILABLE", "no_device"},
     {Fault::kCancelled, 1, "CANCELLED", "cancelled"},
     {Fault::kExpired, 4, "DEADLINE_EXCEEDED", "expired"},
     {Fault::kAbandoned, 14, "UNAVAILABLE", "abandoned"},

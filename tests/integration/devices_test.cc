@@ -1,0 +1,74 @@
+#include <gmock/gmock.h>
+
+#include <future>
+
+#include "tests/support/raw_stream.h"
+#include "tests/support/server_fixture.h"
+
+namespace vitower {
+namespace {
+
+using grpc::StatusCode;
+using std::chrono_literals::operator""ms;
+using testing::HasSubstr;
+
+// A server with two devices, of which either can be held.
+class DevicesTest : public ServerTest {
+ protected:
+  ~DevicesTest() override {
+    puppet_->Release();
+    second_->Release();
+  }
+  void Serve() {
+    options_.device_stall_timeout = 50ms;
+    std::vector<std::unique_ptr<Encoder>> encoders;
+    encoders.push_back(MakePuppetEncoder(puppet_, dtype_));
+    encoders.push_back(MakePuppetEncoder(second_, dtype_, "puppet:1"));
+    auto server = Server::Start(options_, std::move(encoders));
+    ASSERT_TRUE(server.ok()) << server.status();
+    server_ = *std::move(server);
+    stub_ = v1::VisionEmbedder::NewStub(NewChannel());
+    ASSERT_TRUE(server_->WaitUntilServing().ok());
+  }
+
+  std::shared_ptr<Puppet> second_ = std::make_shared<Puppet>();
+};
+
+TEST_F(DevicesTest, WhatAStuckDeviceHeldAnotherOneEmbeds) {
+  Serve();
+  puppet_->Hold();
+  for (uint8_t i = 0; puppet_->passes() < 2; ++i) {
+    ExpectRowsOf(Embed(OneImage(64, 64, {i, 9, 9})).response.results(0), 64, 64, {i, 9, 9});
+  }
+  AwaitMetric("vitower_device_up{device=\"puppet:0\"}", 0);
+  EXPECT_EQ(Metric("vitower_state{state=\"serving\"}"), 1);
+  ExpectRowsOf(Embed(OneImage()).response.results(0), 64, 64, {});
+  puppet_->Release();
+  AwaitMetric("vitower_device_up{device=\"puppet:0\"}", 1);
+}
+
+TEST_F(DevicesTest, WithoutADeviceTheServerSaysSoAndComesBack) {
+  Serve();
+  puppet_->Hold();
+  second_->Hold();
+  const Reply lost = Embed(OneImage());
+  ASSERT_TRUE(lost.status.ok());
+  EXPECT_EQ(lost.response.results(0).status().code(), 14U);
+  EXPECT_THAT(lost.response.results(0).status().message(), HasSubstr("is stuck: a pass has taken more than 0.05"));
+  AwaitMetric("vitower_state{state=\"stuck\"}", 1);
+  const auto channel = NewChannel();
+  EXPECT_EQ(CheckHealth(channel, ""), Health::kNotServing);
+  const Reply refused = Embed(OneImage());
+  EXPECT_EQ(refused.status.error_code(), StatusCode::UNAVAILABLE);
+  EXPECT_THAT(refused.status.error_message(), HasSubstr("no device of the server works"));
+  EXPECT_EQ(Metric("vitower_dropped_total{reason=\"no_device\"}"), 1);
+  EXPECT_EQ(Metric("vitower_rejected_total{reason=\"no_device\"}"), 1);
+  second_->Release();
+  AwaitMetric("vitower_state{state=\"serving\"}", 1);
+  EXPECT_EQ(CheckHealth(channel, ""), Health::kServing);
+  ExpectRowsOf(Embed(OneImage()).response.results(0), 64, 64, {});
+  EXPECT_EQ(server_->Drain().code(), absl::StatusCode::kUnavailable);
+}
+
+}  // namespace
+}  // namespace vitower
