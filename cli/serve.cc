@@ -119,6 +119,9 @@ class Serve final : public Command {
     options().Add({"metrics-listen", "HOST:PORT", server_.metrics_listen,
                    "of the metrics' HTTP, over IPv4 only and on a port other than gRPC's; port 0 picks a free one"},
                   IntoText(&server_.metrics_listen));
+    options().Add({"drain-delay", "TIME", FormatDuration(server_.drain_delay),
+                   "how long a stopping server says that it is not ready and still serves, until balancers know"},
+                  Into(&server_.drain_delay, ParseSeconds));
     options().Add({"drain-timeout", "TIME", FormatDuration(server_.drain_timeout),
                    "how long a stopping server waits for accepted work"},
                   Into(&server_.drain_timeout, ParseSeconds));

@@ -1,5 +1,6 @@
 #include "server/lifecycle.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -11,7 +12,25 @@ Lifecycle::Lifecycle(Metrics& metrics, Clock& clock) : metrics_(metrics), clock_
 
 State Lifecycle::state() const {
   MutexLock lock(mu_);
-  return state_;
+  return leaving_ ? std::max(state_, State::kDraining) : state_;
+}
+
+bool Lifecycle::Alive() const {
+  constexpr std::chrono::minutes kHopeless{2};
+  MutexLock lock(mu_);
+  return state_ != State::kStuck || clock_.Now() < stuck_since_ + kHopeless;
+}
+
+void Lifecycle::AnnounceDrain(TimePoint until) {
+  {
+    MutexLock lock(mu_);
+    if (state_ != State::kServing) return;
+    leaving_ = true;
+    metrics_.SetState(State::kDraining);
+  }
+  on_change_();
+  MutexLock lock(mu_);
+  while (clock_.Now() < until) clock_.WaitUntil(changed_, mu_, until);
 }
 
 bool Lifecycle::Advance(State to) {
@@ -35,8 +54,9 @@ void Lifecycle::SetStuck(bool stuck) {
   {
     MutexLock lock(mu_);
     if (state_ != State::kServing && state_ != State::kStuck) return;
+    if (stuck && state_ != State::kStuck) stuck_since_ = clock_.Now();
     state_ = stuck ? State::kStuck : State::kServing;
-    metrics_.SetState(state_);
+    if (!leaving_) metrics_.SetState(state_);
   }
   on_change_();
 }

@@ -36,7 +36,13 @@ class Lifecycle final {
   // Before the first change.
   void SetListener(std::function<void()> on_change) { on_change_ = std::move(on_change); }
 
+  // As it is shown: kDraining from AnnounceDrain on.
   State state() const;
+  // False where a restart is what is left to do: no device has worked for two minutes.
+  bool Alive() const;
+
+  // Shows the drain that is about to begin, and goes on serving until `until`. Blocks; does nothing unless it serves.
+  void AnnounceDrain(TimePoint until);
   // False, and nothing happens, where `to` is not later than the present state.
   bool Advance(State to);
 
@@ -73,6 +79,8 @@ class Lifecycle final {
   mutable Mutex mu_;
   CondVar changed_;
   State state_ ABSL_GUARDED_BY(mu_) = State::kStarting;
+  bool leaving_ ABSL_GUARDED_BY(mu_) = false;  // the drain is announced
+  TimePoint stuck_since_ ABSL_GUARDED_BY(mu_);
   absl::Status warm_up_ ABSL_GUARDED_BY(mu_);
   std::map<const Call*, std::shared_ptr<Call>> calls_ ABSL_GUARDED_BY(mu_);
   std::map<const Drainable*, std::shared_ptr<Drainable>> streams_ ABSL_GUARDED_BY(mu_);

@@ -12,6 +12,7 @@
 #include "server/item_check.h"
 #include "server/metrics_endpoint.h"
 #include "server/process_metrics.h"
+#include "server/status_page.h"
 #include "server/version.h"
 
 namespace vitower {
@@ -46,6 +47,14 @@ const Buckets& RatioBuckets() {
   static const Buckets buckets = {0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1, 1.5, 2, 4};
   return buckets;
 }
+
+// What the page for people may do: run what stands in it, and ask this server.
+constexpr std::string_view kPageHeaders =
+    "Content-Type: text/html; charset=utf-8\r\n"
+    "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n"
+    "X-Content-Type-Options: nosniff\r\n"
+    "Referrer-Policy: no-referrer\r\n";
 
 // One series for each value of a label, all at 0 from the start.
 template <typename Family, typename... Extra>
@@ -262,8 +271,12 @@ std::string Metrics::Text() const {
   return prometheus::TextSerializer().Serialize(families);
 }
 
-absl::StatusOr<int> Metrics::Listen(const std::string& address) {
-  auto endpoint = MetricsEndpoint::Start(address, {impl_->registry, impl_->process});
+absl::StatusOr<int> Metrics::Listen(const std::string& address, HttpPages pages) {
+  pages.emplace("/", [] { return HttpPage{200, std::string(kPageHeaders), std::string(StatusPage())}; });
+  pages.emplace("/metrics", [this] {
+    return HttpPage{200, "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n", Text()};
+  });
+  auto endpoint = MetricsEndpoint::Start(address, std::move(pages));
   if (!endpoint.ok()) return endpoint.status();
   impl_->endpoint = *std::move(endpoint);
   return impl_->endpoint->port();

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "model/encoder.h"
+#include "server/http_page.h"
 #include "server/server.h"
 #include "server/stage.h"
 #include "server/state.h"
@@ -49,8 +50,9 @@ class Metrics final {
   // The whole in Prometheus' text format.
   std::string Text() const;
 
-  // Serves Text() at http://`address`/metrics from now on and returns the port. UNAVAILABLE names the address.
-  absl::StatusOr<int> Listen(const std::string& address);
+  // Serves Text() at http://`address`/metrics from now on, a page for people at its root and `pages` beside them, and
+  // returns the port. UNAVAILABLE names the address. What the pages look at must outlive this.
+  absl::StatusOr<int> Listen(const std::string& address, HttpPages pages = {});
 
  private:
   struct Impl;

@@ -3,31 +3,34 @@
 
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "absl/status/statusor.h"
-#include "prometheus/collectable.h"
-#include "prometheus/exposer.h"
+#include "server/http_page.h"
+
+struct mg_context;
 
 namespace vitower {
 
-// http://ADDRESS/metrics, for Prometheus, and http://ADDRESS/, a page for people. Included by metrics.cc only. Not
-// thread-safe; answers on threads of its own.
+// HTTP for Prometheus, for probes and for people: http://ADDRESS/PATH for each of the pages. Not thread-safe; answers
+// on threads of its own, so that neither load nor a slow page holds up another.
 class MetricsEndpoint final {
  public:
-  // UNAVAILABLE names the address. `collectables` must outlive the endpoint.
-  static absl::StatusOr<std::unique_ptr<MetricsEndpoint>> Start(
-      const std::string& address, const std::vector<std::shared_ptr<prometheus::Collectable>>& collectables);
+  // UNAVAILABLE names the address. What the pages look at must outlive the endpoint.
+  static absl::StatusOr<std::unique_ptr<MetricsEndpoint>> Start(const std::string& address, HttpPages pages);
   ~MetricsEndpoint();
+  MetricsEndpoint(const MetricsEndpoint&) = delete;
+  MetricsEndpoint& operator=(const MetricsEndpoint&) = delete;
 
   int port() const { return port_; }
 
  private:
-  MetricsEndpoint(std::unique_ptr<prometheus::Exposer> exposer, std::string host, int port);
+  MetricsEndpoint(HttpPages pages, std::string host) : pages_(std::move(pages)), host_(std::move(host)) {}
+  bool Open(const std::string& address);
 
-  std::unique_ptr<prometheus::Exposer> exposer_;
+  const HttpPages pages_;
   const std::string host_;
-  const int port_;
+  int port_ = 0;
+  mg_context* context_ = nullptr;
 };
 
 }  // namespace vitower

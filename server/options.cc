@@ -45,6 +45,7 @@ absl::Status CheckRanges(const ServerOptions& options) {
       {"--stream-chunk-bytes", options.stream_chunk_bytes, 64 << 10, 3 << 20},
       {"--preprocess-threads", options.preprocess_threads, 0, 1024},
       {"--device-stall-timeout (milliseconds)", options.device_stall_timeout.count(), 0, 86'400'000},
+      {"--drain-delay (seconds)", options.drain_delay.count(), 0, 86'400},
       {"--drain-timeout (seconds)", options.drain_timeout.count(), 0, 86'400},
   };
   for (const Range& range : ranges) {

@@ -85,6 +85,7 @@ class ServerImpl final : public Server {
   absl::Status Drain() override;
 
  private:
+  HttpPages HealthPages() const;
   absl::Status Listen(const EncoderInfo& info, const std::string& devices);
   void OnReady(const absl::Status& ready);
   absl::Status DrainOnce();
@@ -113,7 +114,7 @@ absl::Status ServerImpl::Open(std::vector<std::unique_ptr<Encoder>> encoders) {
   const std::vector<std::string> devices = DevicesOf(encoders);
   metrics_.SetModel(info, devices);
   metrics_.SetLimits(options_);
-  absl::StatusOr<int> metrics_port = metrics_.Listen(options_.metrics_listen);
+  absl::StatusOr<int> metrics_port = metrics_.Listen(options_.metrics_listen, HealthPages());
   if (!metrics_port.ok()) return metrics_port.status();
   metrics_port_ = *metrics_port;
   if (absl::Status listening = Listen(info, Join(devices)); !listening.ok()) return listening;
@@ -125,6 +126,18 @@ absl::Status ServerImpl::Open(std::vector<std::unique_ptr<Encoder>> encoders) {
   service_->SetPipeline(pipeline_.get());
   OnReady(absl::OkStatus());
   return absl::OkStatus();
+}
+
+// For probes: whether a restart would help, and whether to send calls here.
+HttpPages ServerImpl::HealthPages() const {
+  const auto page = [this](bool well) {
+    HttpPage out;
+    out.code = well ? 200 : 503;
+    out.body = Cat(Name(lifecycle_.state()), "\n");
+    return out;
+  };
+  return {{"/healthz", [this, page] { return page(lifecycle_.Alive()); }},
+          {"/readyz", [this, page] { return page(lifecycle_.state() == State::kServing); }}};
 }
 
 absl::Status ServerImpl::Listen(const EncoderInfo& info, const std::string& devices) {
@@ -168,9 +181,10 @@ absl::Status ServerImpl::Drain() {
   return drained_;
 }
 
-// The order: balancers are told, and nothing new enters; what is inside ends by itself, or is answered for; only then
+// The order: balancers are told; then nothing new enters; what is inside ends by itself, or is answered for; only then
 // do connections close and threads lose their work. A pass that hangs keeps its worker's thread until the destructor.
 absl::Status ServerImpl::DrainOnce() {
+  lifecycle_.AnnounceDrain(clock_.Now() + options_.drain_delay);
   lifecycle_.Advance(State::kDraining);
   const size_t unfinished = lifecycle_.WaitForCalls(clock_.Now() + options_.drain_timeout);
   const size_t aborted = unfinished > 0 ? lifecycle_.AbortCalls() : 0;

@@ -41,6 +41,8 @@ struct ServerOptions {
   // max_batch_patches; a larger item has more, by its work. 0: ten times the warm-up, at least a minute.
   std::chrono::milliseconds device_stall_timeout{0};
   int preprocess_threads = 0;              // 0: one for each core this process may use, its CPU quota rounded up
+  // How long a server that is to stop says so (health: NOT_SERVING) and still serves: until balancers have heard of it.
+  std::chrono::seconds drain_delay{0};
   std::chrono::seconds drain_timeout{30};  // how long Drain waits for accepted work
 };
 
@@ -65,7 +67,7 @@ class Server {
   virtual int port() const = 0;  // of gRPC
   virtual int metrics_port() const = 0;
 
-  // Stops taking work (health: NOT_SERVING, new calls: UNAVAILABLE), finishes what was accepted within drain_timeout,
+  // Says so (health: NOT_SERVING) for drain_delay, stops taking work (new calls: UNAVAILABLE), finishes what was accepted within drain_timeout,
   // answers the rest with UNAVAILABLE, and stops. Idempotent. DEADLINE_EXCEEDED where anything accepted was dropped,
   // UNAVAILABLE where a device is stuck, for which the destructor would wait.
   virtual absl::Status Drain() = 0;

@@ -62,8 +62,9 @@ def test_pods_are_confined_and_drain_before_they_are_killed(overlay):
     assert container["securityContext"] == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
                                             "capabilities": {"drop": ["ALL"]}}
     environment = {entry["name"]: entry["value"] for entry in container["env"]}
-    before_drain = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
-    assert pod["terminationGracePeriodSeconds"] >= before_drain + seconds(environment["VITOWER_DRAIN_TIMEOUT"]) + 5
+    drain = seconds(environment["VITOWER_DRAIN_DELAY"]) + seconds(environment["VITOWER_DRAIN_TIMEOUT"])
+    assert seconds(environment["VITOWER_DRAIN_DELAY"]) > 0 and "lifecycle" not in container
+    assert pod["terminationGracePeriodSeconds"] >= drain + 5
     for probe in ["startupProbe", "readinessProbe"]:
         assert ("exec" in container[probe]) == ("grpc" not in container[probe]) == (overlay == "overlays/exec-probes")
 

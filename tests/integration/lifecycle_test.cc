@@ -16,7 +16,10 @@ namespace {
 using grpc::StatusCode;
 using std::chrono_literals::operator""s;
 using std::chrono_literals::operator""ms;
+using testing::AllOf;
+using testing::EndsWith;
 using testing::HasSubstr;
+using testing::StartsWith;
 
 constexpr char kService[] = "vitower.v1.VisionEmbedder";
 
@@ -91,6 +94,32 @@ TEST_F(ServerLifecycleTest, ManyHealthWatchesThatComeAndGoAreAllTold) {
   }
   puppet_->Release();
   for (const auto& watch : watches) EXPECT_EQ(ParseHealth(watch->Read()), Health::kServing);
+}
+
+TEST_F(ServerLifecycleTest, ProbesTellLivenessFromReadiness) {
+  puppet_->Hold();
+  Start();
+  puppet_->AwaitPasses(1);
+  EXPECT_THAT(Get("/healthz"), AllOf(StartsWith("HTTP/1.1 200 "), EndsWith("\r\n\r\nwarming\n")));
+  EXPECT_THAT(Get("/readyz"), AllOf(StartsWith("HTTP/1.1 503 "), EndsWith("\r\n\r\nwarming\n")));
+  puppet_->Release();
+  EXPECT_TRUE(server_->WaitUntilServing().ok());
+  EXPECT_THAT(Get("/readyz"), AllOf(StartsWith("HTTP/1.1 200 "), EndsWith("\r\n\r\nserving\n")));
+  EXPECT_THAT(Get("/nothing"), StartsWith("HTTP/1.1 404 "));
+  ASSERT_TRUE(server_->Drain().ok());
+  EXPECT_THAT(Get("/healthz"), StartsWith("HTTP/1.1 200 "));
+  EXPECT_THAT(Get("/readyz"), StartsWith("HTTP/1.1 503 "));
+}
+
+TEST_F(ServerLifecycleTest, AServerThatIsAboutToStopSaysSoAndStillServes) {
+  options_.drain_delay = 1s;
+  Serve();
+  auto drained = std::async(std::launch::async, [&] { return server_->Drain(); });
+  AwaitMetric("vitower_state{state=\"draining\"}", 1);
+  EXPECT_EQ(CheckHealth(NewChannel(), ""), Health::kNotServing);
+  EXPECT_THAT(Get("/readyz"), StartsWith("HTTP/1.1 503 "));
+  ExpectRowsOf(Embed(OneImage()).response.results(0), 64, 64, {});
+  EXPECT_TRUE(drained.get().ok());
 }
 
 TEST_F(ServerLifecycleTest, CallsDuringTheWarmUpAreUnavailable) {

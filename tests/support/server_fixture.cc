@@ -82,7 +82,7 @@ ServerTest::Reply ServerTest::Embed(const v1::EmbedRequest& request, std::chrono
   return reply;
 }
 
-std::string ServerTest::Scrape() const { return HttpGet(server_->metrics_port(), "/metrics"); }
+std::string ServerTest::Get(const std::string& path) const { return HttpGet(server_->metrics_port(), path); }
 
 double ServerTest::Metric(const std::string& series) const {
   std::istringstream lines(Scrape());

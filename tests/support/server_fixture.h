@@ -36,8 +36,10 @@ class ServerTest : public testing::Test {
   };
   Reply Embed(const v1::EmbedRequest& request, std::chrono::nanoseconds deadline = kLongEnough);
 
-  // GET /metrics over HTTP.
-  std::string Scrape() const;
+  // The answer to GET, its head included.
+  std::string Get(const std::string& path) const;
+  // Of /metrics.
+  std::string Scrape() const { return Get("/metrics"); }
   // The value of a series such as `vitower_items_total{code="OK",kind="image"}`; -1 where there is none.
   double Metric(const std::string& series) const;
   // The same without HTTP round trips until it reaches `value`; blocks for what the server still has to do.

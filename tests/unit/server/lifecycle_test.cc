@@ -50,6 +50,37 @@ TEST_F(LifecycleTest, StuckRefusesUntilADeviceIsBackButNotOnceItDrains) {
   EXPECT_EQ(lifecycle_.state(), State::kDraining);
 }
 
+TEST_F(LifecycleTest, AnAnnouncedDrainIsShownAndCallsStillEnterUntilItBegins) {
+  lifecycle_.Advance(State::kServing);
+  auto announced = std::async(std::launch::async, [&] { lifecycle_.AnnounceDrain(clock_.Now() + 5s); });
+  clock_.AwaitWaiter();
+  EXPECT_EQ(lifecycle_.state(), State::kDraining);
+  EXPECT_THAT(metrics_.Text(), HasSubstr("vitower_state{state=\"draining\"} 1\n"));
+  TestCall test(1);
+  EXPECT_FALSE(lifecycle_.Enter(test.call));
+  clock_.Advance(5s);
+  announced.get();
+  EXPECT_TRUE(lifecycle_.Advance(State::kDraining));
+  EXPECT_EQ(lifecycle_.Enter(test.call)->fault, Fault::kDraining);
+}
+
+TEST_F(LifecycleTest, ADrainBeforeItServesIsNotAnnounced) {
+  lifecycle_.AnnounceDrain(clock_.Now() + 5s);
+  EXPECT_EQ(lifecycle_.state(), State::kStarting);
+}
+
+TEST_F(LifecycleTest, IsAliveUntilItHasBeenStuckForTwoMinutes) {
+  lifecycle_.Advance(State::kServing);
+  lifecycle_.SetStuck(true);
+  clock_.Advance(119s);
+  lifecycle_.SetStuck(true);
+  EXPECT_TRUE(lifecycle_.Alive());
+  clock_.Advance(1s);
+  EXPECT_FALSE(lifecycle_.Alive());
+  lifecycle_.SetStuck(false);
+  EXPECT_TRUE(lifecycle_.Alive());
+}
+
 TEST_F(LifecycleTest, LetsCallsInOnlyWhileServing) {
   TestCall test(1);
   EXPECT_EQ(lifecycle_.Enter(test.call)->fault, Fault::kNotReady);

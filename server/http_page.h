@@ -1,0 +1,20 @@
+// private header
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+
+namespace vitower {
+
+// What a path of the metrics port answers to GET.
+struct HttpPage {
+  int code = 200;
+  std::string headers = "Content-Type: text/plain; charset=utf-8\r\n";  // further ones, each with its line end
+  std::string body;
+};
+
+// By path. Called on the endpoint's threads, several at once.
+using HttpPages = std::map<std::string, std::function<HttpPage()>, std::less<>>;
+
+}  // namespace vitower
