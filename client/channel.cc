@@ -29,6 +29,32 @@ int ClampToInt(int64_t value) {
   return static_cast<int>(std::clamp<int64_t>(value, 0, std::numeric_limits<int>::max()));
 }
 
+// gRPC tries again by itself, as long as nothing of the answer has come and it still holds the request.
+std::string ServiceConfig(int attempts) {
+  std::string config = R"({"loadBalancingConfig":[{"round_robin":{}}])";
+  if (attempts > 1) {
+    absl::StrAppend(&config, R"(,"methodConfig":[{"name":[{"service":"vitower.v1.VisionEmbedder","method":"Embed"},)",
+                    R"({"service":"vitower.v1.VisionEmbedder","method":"EmbedStream"}],"retryPolicy":{"maxAttempts":)",
+                    std::min(attempts, 5), R"(,"initialBackoff":"0.05s","maxBackoff":"2s","backoffMultiplier":2,)",
+                    R"("retryableStatusCodes":["UNAVAILABLE"]}}])");
+  }
+  return config + "}";
+}
+
+grpc::ChannelArguments ArgumentsOf(const ClientOptions& options) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(ClampToInt(options.max_reply_bytes));
+  arguments.SetMaxSendMessageSize(-1);
+  arguments.SetServiceConfigJSON(ServiceConfig(options.attempts));
+  arguments.SetInt(GRPC_ARG_PER_RPC_RETRY_BUFFER_SIZE, ClampToInt(int64_t{1} << 31));  // a larger call is begun once
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 5'000);
+  // Pings while a call waits: else one whose server's machine is gone would wait for its deadline.
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // no limit
+  return arguments;
+}
+
 absl::StatusOr<std::string> ReadPem(const char* field, const std::string& path) {
   std::string bytes;
   if (path.empty()) return bytes;
@@ -70,9 +96,7 @@ absl::Status CheckToken(const ClientOptions& options) {
 absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannel(const ClientOptions& options) {
   if (absl::Status status = CheckAddress(options.server); !status.ok()) return status;
   if (absl::Status status = CheckToken(options); !status.ok()) return status;
-  grpc::ChannelArguments arguments;
-  arguments.SetMaxReceiveMessageSize(ClampToInt(options.max_reply_bytes));
-  arguments.SetMaxSendMessageSize(-1);
+  grpc::ChannelArguments arguments = ArgumentsOf(options);
   if (!options.tls) return grpc::CreateCustomChannel(options.server, grpc::InsecureChannelCredentials(), arguments);
   if (!options.tls->server_name.empty()) arguments.SetSslTargetNameOverride(options.tls->server_name);
   const auto credentials = TlsCredentialsOf(*options.tls);

@@ -3,6 +3,8 @@
 #include <grpc/grpc.h>
 #include <grpcpp/grpcpp.h>
 
+#include <condition_variable>
+#include <mutex>
 #include <string>
 #include <utility>
 
@@ -23,6 +25,30 @@ void KeepGrpcRunning() {
   (void)kept;
 }
 
+// An Embed call.
+struct EmbedCall {
+  EmbedCall(absl::Span<const EmbedItem> items, const CallDescription& description) {
+    for (const EmbedItem& item : items) FillItem(item, *request.add_items());
+    Describe(context, description);
+  }
+
+  absl::StatusOr<std::vector<EmbedResult>> TakeResults(const grpc::Status& status) {
+    if (!status.ok()) return ToStatus(status, context);
+    if (response.results_size() != request.items_size()) {
+      return absl::InternalError(absl::StrCat("the server answered ", request.items_size(), " items with ",
+                                              response.results_size(), " results"));
+    }
+    std::vector<EmbedResult> results;
+    results.reserve(static_cast<size_t>(response.results_size()));
+    for (v1::Result& result : *response.mutable_results()) results.push_back(TakeResult(std::move(result)));
+    return results;
+  }
+
+  grpc::ClientContext context;
+  v1::EmbedRequest request;
+  v1::EmbedResponse response;
+};
+
 }  // namespace
 
 struct Client::Impl {
@@ -32,10 +58,19 @@ struct Client::Impl {
   const std::shared_ptr<grpc::Channel> channel;
   const std::unique_ptr<v1::VisionEmbedder::Stub> embedder;
   const std::string token;
+
+  std::mutex mu;
+  std::condition_variable changed;
+  int64_t asynchronous_calls = 0;  // guarded by mu
 };
 
 Client::Client(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-Client::~Client() = default;
+
+// A call refers to the channel. gRPC 1.51 aborts where the last reference goes on one of its own threads.
+Client::~Client() {
+  std::unique_lock lock(impl_->mu);
+  impl_->changed.wait(lock, [this] { return impl_->asynchronous_calls == 0; });
+}
 
 absl::StatusOr<std::unique_ptr<Client>> Client::Create(const ClientOptions& options) {
   absl::StatusOr<std::shared_ptr<grpc::Channel>> channel = OpenChannel(options);
@@ -46,22 +81,28 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Create(const ClientOptions& opti
 
 absl::StatusOr<std::vector<EmbedResult>> Client::Embed(absl::Span<const EmbedItem> items, Deadline deadline,
                                                        const std::string& request_id) {
-  v1::EmbedRequest request;
-  for (const EmbedItem& item : items) FillItem(item, *request.add_items());
-  grpc::ClientContext context;
-  Describe(context, {deadline, request_id, impl_->token});
-  v1::EmbedResponse response;
-  if (grpc::Status status = impl_->embedder->Embed(&context, request, &response); !status.ok()) {
-    return ToStatus(status, context);
+  EmbedCall call(items, {deadline, request_id, impl_->token});
+  return call.TakeResults(impl_->embedder->Embed(&call.context, call.request, &call.response));
+}
+
+void Client::EmbedAsync(absl::Span<const EmbedItem> items, Deadline deadline, EmbedDone done,
+                        const std::string& request_id) {
+  {
+    const std::lock_guard lock(impl_->mu);
+    ++impl_->asynchronous_calls;
   }
-  if (static_cast<size_t>(response.results_size()) != items.size()) {
-    return absl::InternalError(
-        absl::StrCat("the server answered ", items.size(), " items with ", response.results_size(), " results"));
-  }
-  std::vector<EmbedResult> results;
-  results.reserve(items.size());
-  for (v1::Result& result : *response.mutable_results()) results.push_back(TakeResult(std::move(result)));
-  return results;
+  auto owned = std::make_shared<EmbedCall>(items, CallDescription{deadline, request_id, impl_->token});
+  EmbedCall& call = *owned;
+  auto finish = [impl = impl_.get(), owned = std::move(owned),
+                 done = std::move(done)](const grpc::Status& status) mutable {
+    absl::StatusOr<std::vector<EmbedResult>> results = owned->TakeResults(status);
+    owned.reset();
+    done(std::move(results));
+    const std::lock_guard lock(impl->mu);
+    --impl->asynchronous_calls;
+    impl->changed.notify_all();
+  };
+  impl_->embedder->async()->Embed(&call.context, &call.request, &call.response, std::move(finish));
 }
 
 std::unique_ptr<EmbedStream> Client::OpenStream(const StreamOptions& options) {

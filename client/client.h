@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,11 +25,16 @@ struct TlsOptions {
 };
 
 struct ClientOptions {
-  std::string server{};                 // HOST:PORT
+  // HOST:PORT, or a target as gRPC names it: "dns:///vitower-headless:50051", "ipv4:10.0.0.7:50051,10.0.0.8:50051".
+  // Calls go round robin over all of its addresses that answer.
+  std::string server{};
   int64_t max_reply_bytes = 1LL << 30;  // of one reply; gRPC's own default is 4 MiB
   std::optional<TlsOptions> tls{};      // nothing: plain text
   std::string token{};                  // sent with every call but CheckHealth, which asks for none
   bool allow_plain_text_token = false;  // a token without tls is refused otherwise
+  // How often a call is begun where the server says UNAVAILABLE (it drains, or the connection broke) before anything of
+  // an answer has come, 1 to 5: with several addresses the next try goes to another. Pauses of about 50 ms, doubled.
+  int attempts = 5;
 };
 
 // For a call, or an item of a stream, that was refused with RESOURCE_EXHAUSTED: how long the server asks to wait before
@@ -38,7 +44,8 @@ std::optional<std::chrono::milliseconds> RetryAfter(const absl::Status& refusal)
 
 // A connection to a vitower server. Thread-safe: any number of calls may be in flight. Every call blocks until its
 // answer or its deadline. A failed call returns the server's code and message; an item that was refused carries its own
-// status within an OK call. Nothing is retried: RetryAfter tells whether and when the same call may succeed.
+// status within an OK call. Embed and OpenStream are tried again as `attempts` says, and nothing else is: RetryAfter
+// tells whether and when a call that a full server refused may succeed.
 class Client final {
  public:
   using Deadline = std::chrono::system_clock::time_point;
@@ -53,6 +60,12 @@ class Client final {
   // One result for each item, in their order. `request_id` goes into the server's log; empty: the server chooses one.
   absl::StatusOr<std::vector<EmbedResult>> Embed(absl::Span<const EmbedItem> items, Deadline deadline,
                                                  const std::string& request_id = "");
+
+  // Embed without waiting: `done` gets its answer once, on a thread of gRPC's, which it must not block. The client may
+  // be gone by then.
+  using EmbedDone = std::function<void(absl::StatusOr<std::vector<EmbedResult>>)>;
+  void EmbedAsync(absl::Span<const EmbedItem> items, Deadline deadline, EmbedDone done,
+                  const std::string& request_id = "");
 
   // Many items in flight, each answered as soon as it is done. The stream may outlive the client.
   std::unique_ptr<EmbedStream> OpenStream(const StreamOptions& options);

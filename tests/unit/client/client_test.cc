@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -182,6 +184,66 @@ TEST(Client, AFailedCallKeepsTheServersCodeAndMessage) {
     return grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "the queue is full");
   });
   EXPECT_EQ(server.Connect()->Embed({EmbedItem()}, Soon()).status(), absl::ResourceExhaustedError("the queue is full"));
+}
+
+TEST(Client, AServerThatIsUnavailableIsTriedAgainAsOftenAsAsked) {
+  std::atomic<int> calls = 0;
+  FakeServer server([&](const v1::EmbedRequest& request, v1::EmbedResponse* response) {
+    if (++calls % 3 != 0) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "draining");
+    response->add_results()->set_id(std::to_string(request.items(0).image().size()));
+    return grpc::Status::OK;
+  });
+  const std::string large(3 << 20, 'x');
+  const auto results = server.Connect()->Embed({ImageItem(large)}, Soon());
+  ASSERT_TRUE(results.ok()) << results.status();
+  EXPECT_EQ((*results)[0].id, std::to_string(large.size()));
+  EXPECT_EQ(calls, 3);
+
+  const auto once = Client::Create({.server = server.address(), .attempts = 1});
+  EXPECT_EQ((*once)->Embed({EmbedItem()}, Soon()).status(), absl::UnavailableError("draining"));
+  EXPECT_EQ(calls, 4);
+}
+
+TEST(Client, CallsGoRoundTheAddressesAndPastOneThatIsGone) {
+  const auto answer_with = [](std::string name) {
+    return [name](const v1::EmbedRequest&, v1::EmbedResponse* response) {
+      response->add_results()->set_id(name);
+      return grpc::Status::OK;
+    };
+  };
+  FakeServer one(answer_with("one"));
+  FakeServer two(answer_with("two"));
+  const auto client = Client::Create({.server = "ipv4:" + one.address() + "," + two.address() + ",127.0.0.1:1"});
+  ASSERT_TRUE(client.ok()) << client.status();
+  std::set<std::string> seen;
+  while (seen.size() < 2) {  // the second may not be connected yet
+    const auto results = (*client)->Embed({EmbedItem()}, Soon());
+    ASSERT_TRUE(results.ok()) << results.status();
+    seen.insert((*results)[0].id);
+  }
+}
+
+TEST(Client, AsynchronousCallsAreAnsweredOnceAndAwaitedByTheDestructor) {
+  FakeServer server([](const v1::EmbedRequest& request, v1::EmbedResponse* response) {
+    if (request.items(0).id() == "bad") return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "no");
+    response->add_results()->set_id(request.items(0).id());
+    return grpc::Status::OK;
+  });
+  std::atomic<int> good = 0;
+  std::atomic<int> bad = 0;
+  for (int round = 0; round < 20; ++round) {
+    const auto client = server.Connect();
+    client->EmbedAsync({ImageItem("", "a")}, Soon(), [&](auto results) {
+      EXPECT_TRUE(results.ok() && (*results)[0].id == "a") << results.status();
+      ++good;
+    });
+    client->EmbedAsync({ImageItem("", "bad")}, Soon(), [&](auto results) {
+      EXPECT_EQ(results.status(), absl::InvalidArgumentError("no"));
+      ++bad;
+    });
+  }
+  EXPECT_EQ(good, 20);
+  EXPECT_EQ(bad, 20);
 }
 
 TEST(Client, RepliesAboveGrpcsOwnLimitArrive) {
