@@ -47,6 +47,7 @@ class Command {
 std::unique_ptr<Command> MakeServe(CLI::App& root);
 std::unique_ptr<Command> MakeEmbed(CLI::App& root);
 std::unique_ptr<Command> MakePreprocess(CLI::App& root);
+std::unique_ptr<Command> MakeBench(CLI::App& root);
 std::unique_ptr<Command> MakeHealthcheck(CLI::App& root);
 std::unique_ptr<Command> MakeMakeCheckpoint(CLI::App& root);
 std::unique_ptr<Command> MakeInspect(CLI::App& root);

@@ -43,6 +43,7 @@ std::vector<std::unique_ptr<vitower::Command>> AddCommands(CLI::App& root) {
   commands.push_back(vitower::MakeServe(root));
   commands.push_back(vitower::MakeEmbed(root));
   commands.push_back(vitower::MakePreprocess(root));
+  commands.push_back(vitower::MakeBench(root));
   commands.push_back(vitower::MakeHealthcheck(root));
   commands.push_back(vitower::MakeMakeCheckpoint(root));
   commands.push_back(vitower::MakeInspect(root));

@@ -24,6 +24,8 @@ void Set(std::optional<To>& to, const std::optional<From>& from) {
   if (from) to = static_cast<To>(*from);
 }
 
+}  // namespace
+
 ClipSampling ToClipSampling(const ClipFlags& flags) {
   ClipSampling sampling;
   sampling.fps = flags.fps;
@@ -44,28 +46,31 @@ void SetOutputs(const EmbedChoices& choices, const std::vector<uint32_t>& levels
   item.dtype = ToWire(choices.dtype);
 }
 
-void SetSource(MediaKind kind, std::string bytes, const EmbedChoices& choices, EmbedItem& item) {
+void SetImagePreprocessing(const EmbedChoices& choices, EmbedItem& item) {
   if (choices.image.no_resize) item.do_resize = false;
-  if (kind == MediaKind::kClip) {
-    item.source = VideoSource{std::move(bytes), ToClipSampling(choices.clip)};
-    Set(item.min_pixels, choices.clip.min_pixels);
-    Set(item.max_pixels, choices.clip.max_pixels);
-    return;
-  }
-  item.source = ImageSource{std::move(bytes)};
   Set(item.min_pixels, choices.image.min_pixels);
   Set(item.max_pixels, choices.image.max_pixels);
   if (choices.image.no_exif) item.apply_exif = false;
   item.background = choices.image.background;
 }
 
-}  // namespace
+void SetClipPreprocessing(const EmbedChoices& choices, EmbedItem& item) {
+  if (choices.image.no_resize) item.do_resize = false;
+  Set(item.min_pixels, choices.clip.min_pixels);
+  Set(item.max_pixels, choices.clip.max_pixels);
+}
 
 EmbedItem MakeItem(const std::filesystem::path& path, std::string bytes, const EmbedChoices& choices,
                    const std::vector<uint32_t>& levels) {
   EmbedItem item;
   const MediaKind kind = KindOf(path, bytes, choices.clip.gif_clips);
-  SetSource(kind, std::move(bytes), choices, item);
+  if (kind == MediaKind::kClip) {
+    item.source = VideoSource{std::move(bytes), ToClipSampling(choices.clip)};
+    SetClipPreprocessing(choices, item);
+  } else {
+    item.source = ImageSource{std::move(bytes)};
+    SetImagePreprocessing(choices, item);
+  }
   SetOutputs(choices, levels, item);
   return item;
 }

@@ -13,6 +13,11 @@ namespace vitower {
 
 // What is sent for a file, and what its answer says.
 
+ClipSampling ToClipSampling(const ClipFlags& flags);
+void SetOutputs(const EmbedChoices& choices, const std::vector<uint32_t>& levels, EmbedItem& item);
+void SetImagePreprocessing(const EmbedChoices& choices, EmbedItem& item);
+void SetClipPreprocessing(const EmbedChoices& choices, EmbedItem& item);
+
 EmbedItem MakeItem(const std::filesystem::path& path, std::string bytes, const EmbedChoices& choices,
                    const std::vector<uint32_t>& levels);
 

@@ -8,7 +8,7 @@ import numpy as np
 from pictures import encoded, photo
 from serving import VITOWER
 
-COMMANDS = ["serve", "embed", "preprocess", "healthcheck", "make-checkpoint", "inspect"]
+COMMANDS = ["serve", "embed", "preprocess", "bench", "healthcheck", "make-checkpoint", "inspect"]
 OK, FAILURE, USAGE, REFUSED = 0, 1, 2, 3
 SETTINGS = {name: value for name, value in os.environ.items() if not name.startswith("VITOWER_")}
 
