@@ -215,6 +215,27 @@ def test_a_server_that_is_gone_ends_the_run_in_bounded_time():
             client.health()
 
 
+def test_without_the_insides_of_grpc_it_goes_the_public_way(monkeypatch, tmp_path):
+    """As the fast way does: small and large items, refused ones, a server that dies and comes back, a run left early."""
+    monkeypatch.setattr("vitower.stream_call.QueueCall", lambda *_: (_ for _ in ()).throw(TypeError("made otherwise")))
+    first = Puppet("--hidden", 64, "--device-min-us", 10_000, "--max-batch-patches", 512)
+    items = [flat(n, *((1024, 2048) if n == 60 else (64, 64))) if n % 50 != 7 else b"no image" for n in range(200)]
+    got = []
+    with Client(first.address, channels=2, retry=vitower.Retry(attempts=20, longest_seconds=0.5)) as client:
+        for outcome in client.embed_stream(items, on_error="return"):
+            got.append(outcome.index)
+            assert isinstance(outcome, ItemError) if outcome.index % 50 == 7 else mark(outcome) == outcome.index
+            if len(got) == 50:
+                first.stop(signal.SIGKILL)
+                second = Puppet("--hidden", 64, port=first.port)
+        stream = client.embed_stream(flat(n) for n in range(10**6))
+        next(stream)
+        stream.close()
+        second.await_idle()
+        second.stop()
+    assert sorted(got) == list(range(200))
+
+
 def test_an_item_that_takes_longer_than_the_timeout_is_given_up():
     slow = Puppet("--device-min-us", 1_500_000)
     try:

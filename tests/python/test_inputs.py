@@ -11,9 +11,9 @@ import torch
 import vitower
 from PIL import Image
 from vitower import messages, wire
-from vitower.answer import Answer
+from vitower.answer import Answer, read_answer
 from vitower.embedding import array
-from vitower.inputs import InputError, item_body, options_body
+from vitower.inputs import InputError, item_buffers, options_body
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "client/python"
@@ -23,7 +23,7 @@ RNG = np.random.default_rng(3)
 def sent(source, levels=3, **options):
     """The Item message that goes out, parsed."""
     chosen = vitower.Options(**options)
-    return messages.Item.FromString(item_body(vitower.Item(source, "an id"), chosen, options_body(chosen, levels)))
+    return messages.Item.FromString(b"".join(item_buffers(vitower.Item(source, "an id"), chosen, options_body(chosen, levels))))
 
 
 def test_the_package_carries_the_api_of_the_tree():
@@ -171,7 +171,7 @@ def test_parts_of_an_upload_put_together_are_the_item():
     assert [part.key for part in parts] == [300] * 3 and {part.part.total for part in parts} == {10_000}
     assert [part.part.offset for part in parts] == [0, 4096, 8192]
     assert b"".join(part.part.data for part in parts) == body
-    whole = request.FromString(wire.item_request(1 << 40, item_body(vitower.Item(b"x"), vitower.Options(), b"")))
+    whole = request.FromString(wire.item_request(1 << 40, item_buffers(vitower.Item(b"x"), vitower.Options(), b"")))
     assert whole.key == 1 << 40 and whole.item.image == b"x"
 
 
@@ -179,11 +179,10 @@ def answer_in_parts(values, sizes):
     """An Answer of one fp32 output, whose bytes come in parts of those sizes."""
     result = messages.Result(id="a", dtype=3)
     result.outputs.add(name="tokens", shape=[len(values)], dtype=3, byte_count=4 * len(values))
-    answer, data, at = Answer(memoryview(result.SerializeToString())), values.tobytes(), 0
-    part = messages.message("TensorPart")
+    answer, data, at = Answer(result, [memoryview(b"")]), values.tobytes(), 0
     for size in sizes:
         assert not answer.complete
-        answer.add(memoryview(part(output=0, offset=at, data=data[at : at + size]).SerializeToString()))
+        answer.add(0, at, memoryview(data[at : at + size]))
         at += size
     return answer
 
@@ -196,11 +195,25 @@ def test_parts_of_an_answer_put_together_are_its_values(sizes):
 
 
 def test_parts_out_of_order_or_too_long_break_the_protocol():
-    part = messages.message("TensorPart")
     for offset, data in [(4, b"12"), (0, b"x" * 4001)]:
         answer = answer_in_parts(np.zeros(1000, np.float32), [])
         with pytest.raises(ValueError):
-            answer.add(memoryview(part(output=0, offset=offset, data=data).SerializeToString()))
+            answer.add(0, offset, memoryview(data))
+
+
+@pytest.mark.parametrize("values", [10_000, 100_000])
+def test_an_answer_is_read_whole_and_in_parts_at_every_size(values):
+    """Small messages go through the protobuf library, large ones are cut by hand."""
+    data = RNG.standard_normal(values).astype(np.float32)
+    response = messages.Response(key=1 << 40)
+    response.result.outputs.add(name="tokens", shape=[values], dtype=3, data=data.tobytes())
+    response.result.dtype = 3
+    key, answer, _ = read_answer(response.SerializeToString())
+    assert key == 1 << 40 and answer.complete and np.array_equal(answer.embedding(0, "", "")["tokens"], data)
+    part = messages.Response(key=3)
+    part.part.output, part.part.offset, part.part.data = 2, 77, data.tobytes()
+    key, answer, (output, offset, got) = read_answer(part.SerializeToString())
+    assert (key, answer, output, offset, bytes(got)) == (3, None, 2, 77, data.tobytes())
 
 
 def test_a_cut_message_is_a_value_error():

@@ -116,13 +116,10 @@ async def _feed(items: Items, options: Options, window: asyncio.Semaphore, engin
     """Takes items as the window allows and has them prepared."""
     loop = asyncio.get_running_loop()
 
-    def submit(index: int, id: str, body: bytes) -> None:
-        loop.call_soon_threadsafe(engine.submit, index, id, body)
-
     def report(event: Event) -> None:
         loop.call_soon_threadsafe(events.put_nowait, event)
 
-    prepare = Preparer(options, len(engine.info.deepstack_visual_indexes), submit, report)
+    prepare = Preparer(options, engine, report)
     count = 0
     try:
         iterator = _iterate(items)

@@ -1,5 +1,6 @@
 """Putting an item's answer together: its result, and the parts of outputs that follow."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -8,30 +9,27 @@ from numpy.typing import NDArray
 from vitower import wire
 from vitower.embedding import Embedding, Times, array
 from vitower.errors import ItemError, code_name
-from vitower.messages import DTYPE_NAMES, Result
+from vitower.messages import DTYPE_NAMES, Response, Result
 
 _STAGES = {stage: f"{stage}_seconds"
            for stage in ("receive", "admit", "decode", "resize", "queue", "upload", "patch_embed", "position", "blocks",
                          "merger", "download")}
-_SMALL_BYTES = 32 << 10  # Below this copying values is cheaper than cutting the message into views.
+_SMALL_BYTES = 160 << 10  # Up to here copying values is cheaper than cutting the message into views.
+
+Part = tuple[int, int, memoryview]  # A TensorPart: output, offset, data.
 
 
 class Answer:
-    """A Result whose values may still be coming. ValueError for what breaks the protocol."""
+    """A Result and the values of its outputs, which may still be coming. ValueError for what breaks the protocol."""
 
-    def __init__(self, serialised: memoryview) -> None:
-        if len(serialised) < _SMALL_BYTES:
-            self.result: Any = Result.FromString(serialised)
-            values = [memoryview(tensor.data) for tensor in self.result.outputs]
-        else:
-            small, values = wire.split_result(serialised)
-            self.result = Result.FromString(small)
+    def __init__(self, result: Any, values: Iterable[memoryview]) -> None:
+        self.result = result
         self._values: list[memoryview | NDArray[Any]] = list(values)
         self._joined: dict[int, NDArray[Any]] = {}  # values that come in several parts
         self._missing = 0
         self._ends: dict[int, int] = {}  # of outputs that come in parts: how many of their bytes are here
-        for index, tensor in enumerate(self.result.outputs):
-            if tensor.byte_count and not len(values[index]):
+        for index, tensor in enumerate(result.outputs):
+            if tensor.byte_count and not len(self._values[index]):
                 self._ends[index] = 0
                 self._missing += tensor.byte_count
 
@@ -39,9 +37,8 @@ class Answer:
     def complete(self) -> bool:
         return self._missing == 0
 
-    def add(self, part: memoryview) -> None:
+    def add(self, output: int, offset: int, data: memoryview) -> None:
         """The next part of an output. One that is a whole output is kept as it is, others are copied into place."""
-        output, offset, data = wire.split_part(part)
         if self._ends.get(output) != offset or not len(data):
             raise ValueError(f"a part of output {output} at offset {offset} is not the next one")
         total = self.result.outputs[output].byte_count
@@ -89,3 +86,19 @@ class Answer:
             padded=result.padded,
             fingerprint=fingerprint,
         )
+
+
+def read_answer(message: bytes) -> tuple[int, Answer | None, Part | None]:
+    """(key, the answer that begins, or the next part of one) of a serialised EmbedStreamResponse."""
+    if len(message) <= _SMALL_BYTES:
+        response = Response.FromString(message)
+        if response.HasField("result"):
+            result = response.result
+            return response.key, Answer(result, [memoryview(tensor.data) for tensor in result.outputs]), None
+        part = response.part
+        return response.key, None, (part.output, part.offset, memoryview(part.data))
+    key, number, body = wire.split_answer(message)
+    if number == wire.RESPONSE_RESULT:
+        small, values = wire.split_result(body)
+        return key, Answer(Result.FromString(small), values), None
+    return key, None, wire.split_part(body)

@@ -1,5 +1,6 @@
 """The synchronous client."""
 
+import asyncio
 import os
 import queue
 import threading
@@ -119,29 +120,26 @@ class Client:
 
     def _outcomes(self, items: Iterable[Any], options: Options, sequencer: Sequencer,
                   deadline: float | None) -> Iterator[Outcome]:
-        events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        events: queue.SimpleQueue[list[Event]] = queue.SimpleQueue()
         engine = self._loop.run(self._start(events, deadline))
-        loop = self._loop.loop
-
-        def submit(index: int, id: str, body: bytes) -> None:
-            loop.call_soon_threadsafe(engine.submit, index, id, body)
-
-        prepare = Preparer(options, len(engine.info.deepstack_visual_indexes), submit, events.put)
+        prepare = Preparer(options, engine, lambda event: events.put([event]))
         feeder = _Feeder(items, self._settings.max_in_flight, prepare, self._pool, events)
         try:
             while not sequencer.finished:
-                for outcome in sequencer.outcomes(events.get()):
-                    feeder.window.release()
-                    yield outcome
+                for event in events.get():
+                    for outcome in sequencer.outcomes(event):
+                        feeder.window.give_back()
+                        yield outcome
             self._loop.run(engine.finish())
         finally:
             feeder.stop()
             self._loop.end(engine.close())
 
-    async def _start(self, events: "queue.SimpleQueue[Event]", deadline: float | None) -> Engine:
+    async def _start(self, events: "queue.SimpleQueue[list[Event]]", deadline: float | None) -> Engine:
         info = await self._connection.info()
-        return Engine(self._connection, info, lambda index, outcome: events.put((index, outcome)),
-                      lambda error: events.put(Failed(error)), deadline)
+        batches = _Batches(events)
+        batches.engine = Engine(self._connection, info, batches.add, batches.fail, deadline)
+        return batches.engine
 
     def _check_usable(self) -> None:
         if self._closed:
@@ -150,12 +148,72 @@ class Client:
             raise RuntimeError("this vitower Client was made before the process forked: make one in each worker")
 
 
+# Threads that wake each other for every item take more time than the item: they do it for some at a time.
+_BATCH = 8
+_BATCH_SECONDS = 0.001
+
+
+class _Batches:
+    """Hands outcomes from the loop to the thread that yields them: some at a time while more are sure to come soon."""
+
+    engine: Engine
+
+    def __init__(self, events: "queue.SimpleQueue[list[Event]]") -> None:
+        self._events = events
+        self._waiting: list[Event] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, index: int, outcome: Outcome) -> None:
+        self._waiting.append((index, outcome))
+        if len(self._waiting) >= _BATCH or self.engine.unanswered < _BATCH:
+            self._flush()
+        elif self._timer is None:
+            self._timer = self.engine.loop.call_later(_BATCH_SECONDS, self._flush)
+
+    def fail(self, error: BaseException) -> None:
+        self._flush()
+        self._events.put([Failed(error)])
+
+    def _flush(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._waiting:
+            self._events.put(self._waiting)
+            self._waiting = []
+
+
+class _Window:
+    """How many items may be in flight. One thread takes, one gives back; the taker is woken for some at a time, which is
+    safe: as long as less than that is given back, something is in flight whose end will give back more."""
+
+    def __init__(self, size: int) -> None:
+        self._free = size  # of the taker
+        self._back = 0  # of the giver
+        self._batch = max(1, min(_BATCH, size // 4))
+        self._given: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def take(self) -> None:
+        while self._free == 0:
+            self._free = self._given.get()
+        self._free -= 1
+
+    def give_back(self) -> None:
+        self._back += 1
+        if self._back >= self._batch:
+            self.flush()
+
+    def flush(self) -> None:
+        self._given.put(self._back)
+        self._back = 0
+
+
 class _Feeder:
-    """A thread that takes items as the window allows and has them prepared. `window`: one permit an item in flight."""
+    """A thread that takes items as the window allows and has them prepared."""
 
     def __init__(self, items: Iterable[Any], max_in_flight: int, prepare: Preparer, pool: ThreadPoolExecutor,
-                 events: "queue.SimpleQueue[Event]") -> None:
-        self.window = threading.Semaphore(max_in_flight)
+                 events: "queue.SimpleQueue[list[Event]]") -> None:
+        self.window = _Window(max_in_flight)
         self._items, self._prepare, self._pool, self._events = items, prepare, pool, events
         self._stopped = False
         threading.Thread(target=self._main, name="vitower-feeder", daemon=True).start()
@@ -163,18 +221,19 @@ class _Feeder:
     def stop(self) -> None:
         """No item is taken from now on; one that is being waited for is not sent."""
         self._stopped = True
-        self.window.release()
+        self.window.give_back()
+        self.window.flush()
 
     def _main(self) -> None:
         try:
-            self._events.put(Ended(self._feed()))
+            self._events.put([Ended(self._feed())])
         except BaseException as error:
-            self._events.put(Failed(error))
+            self._events.put([Failed(error)])
 
     def _feed(self) -> int:
         iterator, count = iter(self._items), 0
         while True:
-            self.window.acquire()
+            self.window.take()
             if self._stopped:
                 return count
             try:

@@ -1,22 +1,20 @@
 """Channels to a server: their options, TLS and token, and the calls that are not streams. For one event loop."""
 
 import asyncio
+import contextlib
 import json
 import pathlib
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
-import grpc.aio
 
 from vitower import info, wire
-from vitower.errors import CallError
+from vitower.errors import CallStatus
 from vitower.messages import SERVICE
 from vitower.messages import ModelInfo as ModelInfoMessage
 from vitower.retry import DEFAULT_RETRY, Retry
-
-T = TypeVar("T")
+from vitower.stream_call import StreamCall, open_call
 
 _HEALTH = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
 _OPTIONS = [
@@ -68,32 +66,11 @@ class Settings:
         return [("authorization", f"Bearer {self.token}")] if self.token else []
 
 
-def _is_unavailable(error: grpc.aio.AioRpcError) -> bool:
-    # grpc.aio reports INTERNAL with these words, whatever the status, where a write finds the connection broken.
-    broken = error.code() == grpc.StatusCode.INTERNAL and error.details() == "Internal error from Core"
-    return bool(broken or error.code() == grpc.StatusCode.UNAVAILABLE)
-
-
-def call_error(error: grpc.aio.AioRpcError) -> CallError:
-    code = "UNAVAILABLE" if _is_unavailable(error) else error.code().name
-    return CallError(code, error.details() or "no details")
-
-
-def _pushback_seconds(error: grpc.aio.AioRpcError) -> float | None:
-    """How long a full server asks to wait before the call is tried again; None where it never can succeed."""
-    for name, value in error.trailing_metadata() or ():
-        if name == "grpc-retry-pushback-ms":
-            wait_ms = int(value) if str(value).isdigit() else -1
-            return wait_ms / 1000 if wait_ms >= 0 else None
-    return None
-
-
-def pause_after(error: grpc.aio.AioRpcError, failures: int, retry: Retry) -> float | None:
+def pause_after(status: CallStatus, failures: int, retry: Retry) -> float | None:
     """Seconds until a call is tried again that failed for the `failures`-th time in a row; None: it is final."""
-    if error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
-        wait = _pushback_seconds(error)
-        return None if wait is None else retry.spread(wait)
-    if _is_unavailable(error) and failures < retry.attempts:
+    if status.code == "RESOURCE_EXHAUSTED":
+        return None if status.pushback is None else retry.spread(status.pushback)
+    if status.code == "UNAVAILABLE" and failures < retry.attempts:
         return retry.spread(retry.pause(failures))
     return None
 
@@ -106,22 +83,21 @@ class Connection:
         self.channels = [self._open() for _ in range(settings.channels)]
         self._info: info.ModelInfo | None = None
 
-    def _open(self) -> grpc.aio.Channel:
+    def _open(self) -> grpc.Channel:
         tls = Tls() if self.settings.tls is True else self.settings.tls
         if not tls:
-            return grpc.aio.insecure_channel(self.settings.target, options=_OPTIONS)
+            return grpc.insecure_channel(self.settings.target, options=_OPTIONS)
         name = [("grpc.ssl_target_name_override", tls.server_name)] if tls.server_name else []
-        return grpc.aio.secure_channel(self.settings.target, tls.credentials(), options=[*_OPTIONS, *name])
+        return grpc.secure_channel(self.settings.target, tls.credentials(), options=[*_OPTIONS, *name])
 
-    def open_stream(self, channel: grpc.aio.Channel, timeout: float | None) -> Any:
+    def open_stream(self, channel: grpc.Channel, timeout: float | None) -> StreamCall:
         """A new EmbedStream call, of raw messages in both directions."""
-        return channel.stream_stream(SERVICE + "EmbedStream")(timeout=timeout, metadata=self.settings.metadata())
+        return open_call(channel, SERVICE + "EmbedStream", timeout, self.settings.metadata())
 
-    async def fetch_info(self, channel: grpc.aio.Channel | None = None) -> info.ModelInfo:
+    async def fetch_info(self, channel: grpc.Channel | None = None) -> info.ModelInfo:
         """GetModelInfo, anew, tried again as the policy says."""
-        call = (channel or self.channels[0]).unary_unary(SERVICE + "GetModelInfo",
-                                                         response_deserializer=ModelInfoMessage.FromString)
-        self._info = info.from_message(await self._retried(call))
+        reply = await self._retried(channel or self.channels[0], SERVICE + "GetModelInfo")
+        self._info = info.from_message(ModelInfoMessage.FromString(reply))
         return self._info
 
     async def info(self) -> info.ModelInfo:
@@ -130,27 +106,43 @@ class Connection:
 
     async def health(self) -> str:
         """The server's grpc.health.v1 status by name. Not tried again: a server that is not there is the answer."""
-        check = self.channels[0].unary_unary("/grpc.health.v1.Health/Check")
-        try:
-            reply = await check(b"", timeout=self.settings.timeout, metadata=self.settings.metadata())
-        except grpc.aio.AioRpcError as error:
-            raise call_error(error) from None
+        reply = await self._unary(self.channels[0], "/grpc.health.v1.Health/Check", self.settings.timeout)
+        if isinstance(reply, CallStatus):
+            raise reply.error()
         status = next((value for number, value, _, _ in wire.fields(memoryview(reply)) if number == 1), 0)
         return _HEALTH[status] if isinstance(status, int) and status < len(_HEALTH) else _HEALTH[0]
 
-    async def _retried(self, call: Callable[..., Awaitable[T]]) -> T:
+    async def _retried(self, channel: grpc.Channel, method: str) -> bytes:
         retry, loop = self.settings.retry, asyncio.get_running_loop()
         end, failures = loop.time() + self.settings.timeout, 0
         while True:
-            try:
-                return await call(b"", timeout=max(end - loop.time(), 0.001), metadata=self.settings.metadata())
-            except grpc.aio.AioRpcError as error:
-                failures += 1
-                wait = pause_after(error, failures, retry)
-                if wait is None or loop.time() + wait > end:
-                    raise call_error(error) from None
-                await asyncio.sleep(wait)
+            reply = await self._unary(channel, method, max(end - loop.time(), 0.001))
+            if not isinstance(reply, CallStatus):
+                return reply
+            failures += 1
+            wait = pause_after(reply, failures, retry)
+            if wait is None or loop.time() + wait > end:
+                raise reply.error()
+            await asyncio.sleep(wait)
+
+    async def _unary(self, channel: grpc.Channel, method: str, timeout: float) -> bytes | CallStatus:
+        """The reply to an empty request, or why there is none."""
+        call = channel.unary_unary(method).future(b"", timeout=timeout, metadata=self.settings.metadata())
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+        def tell(_: Any) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(ended.set)
+
+        call.add_done_callback(tell)
+        try:
+            await ended.wait()
+        finally:
+            call.cancel()
+        if call.code() is grpc.StatusCode.OK:
+            return bytes(call.result())
+        return CallStatus.of(call.code().value[0], call.details(), call.trailing_metadata())
 
     async def close(self) -> None:
         for channel in self.channels:
-            await channel.close()
+            channel.close()

@@ -2,17 +2,17 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
 
-import grpc.aio
+import grpc
 
 from vitower import wire
-from vitower.answer import Answer
-from vitower.connection import Connection, call_error, pause_after
+from vitower.answer import Answer, read_answer
+from vitower.connection import Connection, pause_after
 from vitower.embedding import Embedding
-from vitower.errors import CallError, ItemError, VitowerError
+from vitower.errors import CallError, CallStatus, ItemError, VitowerError
 from vitower.info import ModelInfo
+from vitower.stream_call import StreamCall
 
 Outcome = Embedding | ItemError
 
@@ -21,22 +21,34 @@ _FINISH_SECONDS = 5.0  # For the server to end a stream on which nothing is left
 
 
 class Work:
-    """An item on its way. `deadline` is in the loop's time."""
+    """An item on its way: as the message that carries it under its index as key, or as a serialised Item that is too
+    large for one. `deadline` is in the loop's time, from when the engine takes it."""
 
-    __slots__ = ("index", "id", "body", "deadline", "failures", "answer", "done")
+    __slots__ = ("index", "id", "body", "in_parts", "deadline", "failures", "answer", "done")
 
-    def __init__(self, index: int, id: str, body: bytes, deadline: float) -> None:
-        self.index, self.id, self.body, self.deadline = index, id, body, deadline
+    def __init__(self, index: int, id: str, body: bytes, in_parts: bool) -> None:
+        self.index, self.id, self.body, self.in_parts = index, id, body, in_parts
+        self.deadline = 0.0
         self.failures = 0
         self.answer: Answer | None = None
         self.done = False
+
+    def messages(self, chunk_bytes: int) -> Iterator[bytes]:
+        """What is to be sent; nothing where the item has been given up."""
+        body = self.body  # before `done` is looked at: it is dropped after that is set
+        if self.done:
+            return
+        if self.in_parts:
+            yield from wire.part_requests(self.index, body, chunk_bytes)
+        else:
+            yield body
 
 
 class Engine:
     """Sends items over a connection's channels, one stream each, and reports each item's outcome exactly once.
 
-    Lives on one event loop: every method is called there. `on_done(index, outcome)` and `on_failed(error)` are called
-    there too and must not block. After on_failed nothing more is reported. How many items are in flight is the
+    Lives on one event loop: every method but post is called there. `on_done(index, outcome)` and `on_failed(error)` are
+    called there too and must not block. After on_failed nothing more is reported. How many items are in flight is the
     caller's affair: each holds its bytes here until it is answered. `deadline` (loop time), where set, ends every item;
     otherwise each has the connection's timeout from its submission.
     """
@@ -48,18 +60,30 @@ class Engine:
         self.loop = asyncio.get_running_loop()
         self.deadline = deadline
         self.closed = False
+        self.unanswered = 0
         self._on_done, self._on_failed = on_done, on_failed
         self._live: deque[Work] = deque()  # in order of deadline; answered ones leave at the front
         self._timer: asyncio.TimerHandle | None = None
-        self._next_key = 0
+        self._posted: deque[Work] = deque()
+        self._called = False  # the loop has been told to look at what is posted
         self._lanes = [_Lane(self, channel) for channel in connection.channels]
 
-    def submit(self, index: int, id: str, body: bytes) -> None:
-        """Takes an item, whose serialised Item message is `body`."""
-        if self.closed:
-            return
-        end = self.deadline if self.deadline is not None else self.loop.time() + self.connection.settings.timeout
-        work = Work(index, id, body, end)
+    def post(self, work: Work) -> None:
+        """Takes an item. From any thread; the loop is woken once for all that came since it last looked."""
+        self._posted.append(work)
+        if not self._called:
+            self._called = True
+            self.loop.call_soon_threadsafe(self._take_posted)
+
+    def _take_posted(self) -> None:
+        self._called = False  # first: what is posted from now on calls again
+        while self._posted and not self.closed:
+            self._submit(self._posted.popleft())
+
+    def _submit(self, work: Work) -> None:
+        work.deadline = self.deadline if self.deadline is not None else (
+            self.loop.time() + self.connection.settings.timeout)
+        self.unanswered += 1
         self._live.append(work)
         if self._timer is None:
             self._timer = self.loop.call_at(work.deadline, self._expire)
@@ -78,10 +102,6 @@ class Engine:
         if self._timer is not None:
             self._timer.cancel()
         await asyncio.gather(*(lane.close() for lane in self._lanes))
-
-    def next_key(self) -> int:
-        self._next_key += 1
-        return self._next_key
 
     def answered(self, work: Work, answer: Answer) -> None:
         """A lane has a complete answer."""
@@ -106,7 +126,7 @@ class Engine:
             self.closed = True
             self._on_failed(error)
 
-    async def check_weights(self, channel: grpc.aio.Channel) -> None:
+    async def check_weights(self, channel: grpc.Channel) -> None:
         """CallError where a server that came back serves other weights: one run never mixes two models."""
         now = await self.connection.fetch_info(channel)
         if now.fingerprint != self.info.fingerprint:
@@ -115,11 +135,13 @@ class Engine:
 
     def _assign(self, work: Work) -> None:
         if not work.done and not self.closed:
-            min(self._lanes, key=lambda lane: lane.load).push(work)
+            lanes = self._lanes
+            (lanes[0] if len(lanes) == 1 else min(lanes, key=lambda lane: lane.load)).push(work)
 
     def _finish(self, work: Work, outcome: Outcome) -> None:
         if work.done or self.closed:
             return
+        self.unanswered -= 1
         work.done, work.body, work.answer = True, b"", None
         while self._live and self._live[0].done:
             self._live.popleft()
@@ -138,9 +160,10 @@ class Engine:
 class _Lane:
     """One channel's stream: opened when there is something to send, opened again when it breaks."""
 
-    def __init__(self, engine: Engine, channel: grpc.aio.Channel) -> None:
+    def __init__(self, engine: Engine, channel: grpc.Channel) -> None:
         self._engine, self._channel = engine, channel
-        self._waiting: deque[Work] = deque()
+        self._call: StreamCall | None = None
+        self._waiting: deque[Work] = deque()  # for a stream
         self._sent: dict[int, Work] = {}
         self._wake = asyncio.Event()
         self._progress = False  # something was answered since the stream was opened
@@ -152,12 +175,17 @@ class _Lane:
         return len(self._waiting) + len(self._sent)
 
     def push(self, work: Work) -> None:
-        self._waiting.append(work)
-        self._wake.set()
+        if self._call is not None:
+            self._send(self._call, work)
+        else:
+            self._waiting.append(work)
+            self._wake.set()
 
     async def finish(self) -> None:
         """Half-closes the stream and waits for the server to end it."""
         self._finishing = True
+        if self._call is not None:
+            self._call.done_writing()
         self._wake.set()
         await asyncio.gather(self._task, return_exceptions=True)
 
@@ -174,14 +202,10 @@ class _Lane:
                     await asyncio.sleep(wait)
                     await self._engine.check_weights(self._channel)
                 self._progress = False
-                error = await self._stream()
-                failures = 0 if not self.load else 1 if self._progress else failures + 1
-                wait = self._pause_after(error, failures)
+                status = await self._stream()
                 self._take_back()
-        except asyncio.CancelledError:
-            # gRPC raises it too where the server cancelled the stream.
-            self._engine.fail(CallError("CANCELLED", "the server cancelled the stream"))
-            raise
+                failures = 0 if not self._waiting else 1 if self._progress else failures + 1
+                wait = self._pause_after(status, failures)
         except VitowerError as error:
             self._engine.fail(error)
         except Exception as error:
@@ -194,32 +218,35 @@ class _Lane:
             await self._wake.wait()
         return bool(self._waiting)
 
-    async def _stream(self) -> grpc.aio.AioRpcError | None:
-        """Serves one stream until it ends; what broke it, or None where the server ended it early with OK."""
+    async def _stream(self) -> CallStatus:
+        """Serves one stream until it ends."""
         engine = self._engine
         timeout = None if engine.deadline is None else max(engine.deadline - engine.loop.time(), 0) + 1
-        call = engine.connection.open_stream(self._channel, timeout)
-        sender = engine.loop.create_task(self._send(call))
+        self._call = call = engine.connection.open_stream(self._channel, timeout)
         try:
+            while self._waiting:
+                self._send(call, self._waiting.popleft())
             while True:
-                message = await call.read()
-                if message is grpc.aio.EOF:
-                    return None
-                self._receive(message)
-        except grpc.aio.AioRpcError as error:
-            return error
+                messages, status = await call.receive()
+                for message in messages:
+                    self._receive(message)
+                if status is not None:
+                    return status
         finally:
-            sender.cancel()
+            self._call = None
             call.cancel()
-            await asyncio.gather(sender, return_exceptions=True)
 
-    def _pause_after(self, error: grpc.aio.AioRpcError | None, failures: int) -> float:
+    def _send(self, call: StreamCall, work: Work) -> None:
+        self._sent[work.index] = work
+        call.send(work.messages(self._engine.chunk_bytes))
+
+    def _pause_after(self, status: CallStatus, failures: int) -> float:
         """Seconds until the stream is opened again; CallError where its failure is final."""
         retry = self._engine.connection.settings.retry
-        if error is not None:
-            wait = pause_after(error, failures, retry)
+        if status.code != "OK":
+            wait = pause_after(status, failures, retry)
             if wait is None:
-                raise call_error(error)
+                raise status.error()
             return wait
         if failures >= retry.attempts:
             raise CallError("UNAVAILABLE", "the server keeps ending the stream before it has answered")
@@ -233,34 +260,16 @@ class _Lane:
         self._sent.clear()
         self._waiting.extendleft(reversed(unanswered))
 
-    async def _send(self, call: Any) -> None:
-        chunk_bytes = self._engine.chunk_bytes
-        try:
-            while await self._something_to_send():
-                work = self._waiting.popleft()
-                if work.done:
-                    continue
-                key, body = self._engine.next_key(), work.body
-                self._sent[key] = work
-                if len(body) <= chunk_bytes:
-                    await call.write(wire.item_request(key, body))
-                    continue
-                for part in wire.part_requests(key, body, chunk_bytes):
-                    await call.write(part)
-            await call.done_writing()
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            pass  # the stream is broken: whoever reads is told why
-
     def _receive(self, message: bytes) -> None:
-        key, number, body = wire.split_answer(message)
+        key, answer, part = read_answer(message)
         work = self._sent.get(key)
         if work is None or work.done:  # timed out: its answer comes too late
             self._sent.pop(key, None)
             return
-        if number == wire.RESPONSE_RESULT:
-            work.answer = Answer(body)
-        elif work.answer is not None:
-            work.answer.add(body)
+        if answer is not None:
+            work.answer = answer
+        elif part is not None and work.answer is not None:
+            work.answer.add(*part)
         else:
             raise ValueError("a part of an answer before its result")
         if work.answer.complete:

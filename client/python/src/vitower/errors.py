@@ -1,6 +1,8 @@
 """What can go wrong, as exceptions. All carry the gRPC code by its name, such as "INVALID_ARGUMENT"."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 
 class VitowerError(Exception):
@@ -58,3 +60,20 @@ def code_name(code: int) -> str:
     """The name of a numeric gRPC code; UNKNOWN for one that gRPC does not have."""
     return CODE_NAMES[code] if 0 <= code < len(CODE_NAMES) else "UNKNOWN"
 
+
+@dataclass(frozen=True)
+class CallStatus:
+    """How a call ended. `pushback`: seconds after which a server that is full takes the call."""
+
+    code: str
+    details: str
+    pushback: float | None = None
+
+    @classmethod
+    def of(cls, code: int, details: str | None, trailers: Iterable[tuple[str, Any]] | None) -> "CallStatus":
+        """Of a numeric code and what came with it."""
+        wait_ms = str(dict(trailers or ()).get("grpc-retry-pushback-ms", ""))
+        return cls(code_name(code), details or "no details", int(wait_ms) / 1000 if wait_ms.isdigit() else None)
+
+    def error(self) -> CallError:
+        return CallError(self.code, self.details)

@@ -99,15 +99,15 @@ def options_body(options: Options, levels: int) -> bytes:
     return bytes(head.SerializeToString())
 
 
-def item_body(item: Item, options: Options, head: bytes) -> bytes:
-    """The serialised Item message, `head` being options_body of the options. Payloads are copied once, into the result.
+def item_buffers(item: Item, options: Options, head: bytes) -> list[wire.Buffer]:
+    """The serialised Item message in pieces, `head` being options_body of the options. Payloads are not copied.
 
     InputError for an input that cannot be read or is not of a usable shape; TypeError for what is no input at all.
     """
     id = item.id.encode()
     # The server refuses longer ids, and needs none to answer.
     name = wire.bytes_field(1, [id]) if 0 < len(id) <= 1024 else []
-    return b"".join([head, *name, *_source(item.source, options)])
+    return [head, *name, *_source(item.source, options)]
 
 
 def _source(source: Any, options: Options) -> list[wire.Buffer]:

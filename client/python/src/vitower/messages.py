@@ -25,6 +25,7 @@ EncodedVideo: Any = message("EncodedVideo")
 FrameList: Any = message("FrameList")
 RawRgb: Any = message("RawRgb")
 PatchRows: Any = message("PatchRows")
+Response: Any = message("EmbedStreamResponse")
 Result: Any = message("Result")
 ModelInfo: Any = message("ModelInfo")
 

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from vitower.engine import Outcome
+from vitower import wire
+from vitower.engine import Engine, Outcome, Work
 from vitower.errors import ItemError
-from vitower.inputs import InputError, Item, Video, item_body, options_body
+from vitower.inputs import InputError, Item, Video, item_buffers, options_body
 from vitower.options import Options
 
 OnError = Literal["raise", "return"]
@@ -46,21 +47,22 @@ def check_on_error(on_error: str) -> None:
 
 
 class Preparer:
-    """Turns items into message bytes and hands them to `submit(index, id, body)`, or reports why not. Thread-safe."""
+    """Turns items into messages and hands them to the engine, or reports why not. Thread-safe."""
 
-    def __init__(self, options: Options, levels: int, submit: Callable[[int, str, bytes], Any],
-                 report: Callable[[Event], Any]) -> None:
-        self._options, self._levels = options, levels
-        self._head = options_body(options, levels)
-        self._submit, self._report = submit, report
+    def __init__(self, options: Options, engine: Engine, report: Callable[[Event], Any]) -> None:
+        self._options, self._engine, self._report = options, engine, report
+        self._levels = len(engine.info.deepstack_visual_indexes)
+        self._head = options_body(options, self._levels)
 
     def __call__(self, index: int, item: Item) -> None:
         try:
-            if item.options is None:
-                body = item_body(item, self._options, self._head)
+            options = item.options or self._options
+            head = self._head if item.options is None else options_body(options, self._levels)
+            buffers = item_buffers(item, options, head)
+            if wire.size(buffers) <= self._engine.chunk_bytes:
+                self._engine.post(Work(index, item.id, wire.item_request(index, buffers), in_parts=False))
             else:
-                body = item_body(item, item.options, options_body(item.options, self._levels))
-            self._submit(index, item.id, body)
+                self._engine.post(Work(index, item.id, b"".join(buffers), in_parts=True))
         except InputError as error:
             self._report((index, ItemError(error.code, str(error), item.id, index)))
         except BaseException as error:

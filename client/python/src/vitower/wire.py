@@ -44,9 +44,9 @@ def bytes_field(field: int, buffers: Sequence[Buffer]) -> list[Buffer]:
     return [varint(field << 3 | _BYTES) + varint(size(buffers)), *buffers]
 
 
-def item_request(key: int, item: Buffer) -> bytes:
-    """EmbedStreamRequest{key, item} of a serialised Item."""
-    return b"".join([number_field(1, key), *bytes_field(REQUEST_ITEM, [item])])
+def item_request(key: int, item: Sequence[Buffer]) -> bytes:
+    """EmbedStreamRequest{key, item} of a serialised Item in pieces, each copied once."""
+    return b"".join([number_field(1, key), *bytes_field(REQUEST_ITEM, item)])
 
 
 def part_requests(key: int, item: bytes, chunk_bytes: int) -> Iterator[bytes]:
