@@ -106,6 +106,7 @@ class Embed final : public Command {
     if (!status.ok()) return Fail(ExitCode::kUsage, std::string(status.message()));
     const absl::StatusOr<InputList> inputs = CollectInputs(arguments_);
     if (!inputs.ok()) return Fail(ExitCode::kUsage, std::string(inputs.status().message()));
+    if (!inputs->passed_over.empty()) std::fprintf(stderr, "vitower: %s\n", DescribePassedOver(*inputs).c_str());
     request_.tensor_names = {"tokens"};
     if (const auto plan = PlanOutputs(*inputs, request_); !plan.ok()) {
       return Fail(ExitCode::kUsage, std::string(plan.status().message()));

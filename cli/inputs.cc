@@ -12,6 +12,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "cli/media_kind.h"
 
 namespace vitower {
@@ -26,13 +27,18 @@ bool HasKnownExtension(const fs::path& path) {
   return images.count(absl::AsciiStrToLower(path.extension().string())) > 0 || HasClipExtension(path);
 }
 
-absl::StatusOr<std::vector<fs::path>> MediaBelow(const fs::path& folder) {
+absl::StatusOr<std::vector<fs::path>> MediaBelow(const fs::path& folder, std::map<std::string, int64_t>& passed_over) {
   std::vector<fs::path> found;
   std::error_code error;
   fs::recursive_directory_iterator entry(folder, error);
   for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
     std::error_code ignored;
-    if (HasKnownExtension(entry->path()) && entry->is_regular_file(ignored)) found.push_back(entry->path());
+    if (!entry->is_regular_file(ignored)) continue;
+    if (HasKnownExtension(entry->path())) {
+      found.push_back(entry->path());
+    } else {
+      ++passed_over[entry->path().extension().string()];
+    }
   }
   if (error) return absl::InvalidArgumentError(absl::StrCat(folder.string(), ": ", error.message()));
   if (found.empty()) {
@@ -92,7 +98,7 @@ absl::StatusOr<InputList> CollectInputs(absl::Span<const std::string> arguments)
       roots.push_back(Absolute(argument).parent_path());
       continue;
     }
-    absl::StatusOr<std::vector<fs::path>> found = MediaBelow(argument);
+    absl::StatusOr<std::vector<fs::path>> found = MediaBelow(argument, list.passed_over);
     if (!found.ok()) return found.status();
     for (fs::path& file : *found) list.files.push_back({std::move(file), {}});
     roots.push_back(Absolute(argument));
@@ -100,6 +106,18 @@ absl::StatusOr<InputList> CollectInputs(absl::Span<const std::string> arguments)
   }
   NameFiles(roots, list);
   return list;
+}
+
+std::string DescribePassedOver(const InputList& inputs) {
+  int64_t files = 0;
+  std::vector<std::string> kinds;
+  for (const auto& [extension, count] : inputs.passed_over) {
+    files += count;
+    kinds.push_back(absl::StrCat(count, " ", extension.empty() ? "without extension" : extension));
+  }
+  return files == 0
+             ? ""
+             : absl::StrCat(files, files == 1 ? " file" : " files", " passed over: ", absl::StrJoin(kinds, ", "));
 }
 
 bool IsStandardInput(const InputFile& input) { return input.path == kStandardInput; }

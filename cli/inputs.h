@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -18,7 +20,8 @@ struct InputFile {
 
 struct InputList {
   std::vector<InputFile> files;  // arguments in their order, the files of a folder sorted by path; each file once
-  bool many = false;             // a folder or more than one argument was given: output goes to a folder
+  std::map<std::string, int64_t> passed_over;  // files in folders with other extensions: how many of each
+  bool many = false;                           // a folder or more than one argument was given: output goes to a folder
 };
 
 // Files as they are, whether they exist or not; folders with all files below them that have the extension of an image
@@ -26,6 +29,9 @@ struct InputList {
 // INVALID_ARGUMENT where nothing is found, a folder cannot be read or "-" stands beside other inputs. Symbolic links to
 // folders are not followed.
 absl::StatusOr<InputList> CollectInputs(absl::Span<const std::string> arguments);
+
+// "3 files passed over: 2 .heic, 1 .tif", or empty.
+std::string DescribePassedOver(const InputList& inputs);
 
 bool IsStandardInput(const InputFile& input);
 

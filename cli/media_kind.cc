@@ -8,10 +8,16 @@
 namespace vitower {
 namespace {
 
+// HEIF and AVIF pictures lie in the container of mp4 under brands of their own.
+bool IsHeif(std::string_view bytes) {
+  static const std::set<std::string_view> brands = {"heic", "heix", "heim", "heis", "mif1", "msf1", "avif", "avis"};
+  return bytes.size() >= 12 && bytes.substr(4, 4) == "ftyp" && brands.count(bytes.substr(8, 4)) > 0;
+}
+
 // mp4 and mov begin with an atom: its size, then one of these names.
 bool BeginsWithAtom(std::string_view bytes) {
   static const std::set<std::string_view> names = {"ftyp", "moov", "mdat", "wide", "free", "skip", "pnot"};
-  return bytes.size() >= 8 && names.count(bytes.substr(4, 4)) > 0;
+  return bytes.size() >= 8 && names.count(bytes.substr(4, 4)) > 0 && !IsHeif(bytes);
 }
 
 bool LooksLikeClip(std::string_view bytes) {

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstdio>
 #include <map>
 #include <memory>
 #include <optional>
@@ -92,6 +93,7 @@ class Preprocess final : public Command {
   ExitCode Execute() override {
     const absl::StatusOr<InputList> inputs = CollectInputs(arguments_);
     if (!inputs.ok()) return Fail(ExitCode::kUsage, std::string(inputs.status().message()));
+    if (!inputs->passed_over.empty()) std::fprintf(stderr, "vitower: %s\n", DescribePassedOver(*inputs).c_str());
     request_.format = FileFormat::kSafetensors;
     const absl::StatusOr<OutputPlan> plan = PlanOutputs(*inputs, request_);
     if (!plan.ok()) return Fail(ExitCode::kUsage, std::string(plan.status().message()));

@@ -12,7 +12,6 @@
 #include "absl/strings/str_cat.h"
 #include "cli/command.h"
 #include "cli/format.h"
-#include "cli/listen_check.h"
 #include "cli/parse.h"
 #include "cli/stop_signals.h"
 #include "cli/threads.h"
@@ -187,20 +186,17 @@ class Serve final : public Command {
       return Fail(ExitCode::kUsage, "--dtype fp16 and --device cpu contradict each other: choose bf16 or fp32");
     }
 
-    for (const auto& [flag, address] :
-         {std::pair("--listen", server_.listen), {"--metrics-listen", server_.metrics_listen}}) {
-      if (status = CheckListen(flag, address); !status.ok()) {
-        return Fail(ExitCode::kFailure, std::string(status.message()));
-      }
-    }
+    if (status = CheckListen(server_); !status.ok()) return Fail(ExitCode::kFailure, std::string(status.message()));
 
     StopSignals signals;  // before any thread starts
-    grpc_init();          // never shut down: that would wait up to 10 s for gRPC's poller at the end of the process
     InitLogging(log_format_, log_level_);
     load_.log = [](std::string_view message) { Log(LogLevel::kInfo, message); };
     load_.threads = ThreadCount(load_.threads);
     absl::StatusOr<std::unique_ptr<Encoder>> encoder = LoadEncoder(load_);
     if (!encoder.ok()) return Fail(encoder.status());
+    // After oneDNN has been set up through the environment, since gRPC's threads read that. Never shut down: that would
+    // wait up to 10 s for gRPC's poller at the end of the process.
+    grpc_init();
     std::vector<std::unique_ptr<Encoder>> encoders;
     encoders.push_back(*std::move(encoder));
     absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(server_, std::move(encoders));

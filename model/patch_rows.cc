@@ -9,8 +9,6 @@
 namespace vitower {
 namespace {
 
-constexpr int64_t kMaxGridSide = 1 << 16;  // keeps every product of sides below 2^63
-
 absl::Status Bad(const char* item, const std::string& what) {
   return absl::InvalidArgumentError(absl::StrCat(item, ": ", what));
 }

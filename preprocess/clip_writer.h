@@ -18,17 +18,15 @@ class ClipWriter final {
   // RESOURCE_EXHAUSTED what memory has no room for.
   static absl::StatusOr<ClipWriter> Create(int64_t frames, ImageSize source, const ClipOptions& options);
 
-  bool Full() const { return next_ == frames_; }
-
-  // The next frame, of `source` pixels. REQUIRES: !Full().
+  // The next frame, of `source` pixels. REQUIRES: fewer than `frames` were added.
   void Add(absl::Span<const uint8_t> rgb);
 
-  // The last frame once more, as the sampling of a short clip may ask for. REQUIRES: !Full() and one was added.
+  // The last frame once more, as the sampling of a short clip may ask for. REQUIRES: as Add, and one was added.
   void Repeat();
 
   std::chrono::nanoseconds resize_time() const { return resize_time_; }
 
-  // REQUIRES: Full().
+  // REQUIRES: all `frames` were added.
   Frames Finish() &&;
 
  private:

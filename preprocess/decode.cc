@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <new>
 #include <utility>
 
@@ -23,7 +24,32 @@ absl::StatusOr<RgbImage> DecodeStored(absl::Span<const uint8_t> bytes, const Ima
   return absl::InternalError("image format without a decoder");
 }
 
+// Bytes a pixel that a decoder takes besides the result: OpenCV's own picture, and what the codecs below it hold.
+int64_t DecoderBytesPerPixel(ImageFormat format, bool with_alpha) {
+  switch (format) {
+    case ImageFormat::kPng:
+      return with_alpha ? 8 : 3;  // four samples of 16 bits
+    case ImageFormat::kWebp:
+      return with_alpha ? 8 : 11;  // ARGB of a lossless file, BGRA, and BGR where alpha is dropped
+    case ImageFormat::kBmp:
+      return 4;
+    case ImageFormat::kJpeg:
+    case ImageFormat::kGif:
+      return 0;
+  }
+  return 0;
+}
+
 }  // namespace
+
+int64_t DecodeBytes(const ImageHeader& header, const ImageOptions& options) {
+  const int64_t pixels = header.size.height * header.size.width;
+  const int64_t result = 3 * pixels;
+  const int64_t decoder =
+      header.coefficient_bytes + DecoderBytesPerPixel(header.format, options.background.has_value()) * pixels;
+  const int64_t turned = options.apply_exif && header.exif_orientation > 1 ? result : 0;
+  return result + std::max(decoder, turned);
+}
 
 absl::Status CannotDecode(const ImageHeader& header, std::string_view why) {
   return absl::InvalidArgumentError(

@@ -36,11 +36,20 @@ struct ErrorState {
   FailWith(info, message);
 }
 
-// libjpeg goes on after these two and fills what is missing.
+// libjpeg goes on after these and guesses what is missing. Its other warnings leave the picture whole.
 void OnMessage(j_common_ptr info, int level) {
   if (level >= 0) return;
-  if (info->err->msg_code == JWRN_JPEG_EOF) FailWith(info, "the file is truncated");
-  if (info->err->msg_code == JWRN_HIT_MARKER) FailWith(info, "the data is damaged or truncated");
+  switch (info->err->msg_code) {
+    case JWRN_JPEG_EOF:
+      FailWith(info, "the file is truncated");
+    case JWRN_HIT_MARKER:
+    case JWRN_HUFF_BAD_CODE:
+    case JWRN_ARITH_BAD_CODE:
+    case JWRN_MUST_RESYNC:
+      FailWith(info, "the data is damaged or truncated");
+    default:
+      return;
+  }
 }
 
 void OnProgress(j_common_ptr info) {

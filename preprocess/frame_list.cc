@@ -34,9 +34,6 @@ absl::Status OfImage(size_t index, const absl::Status& status) {
 // The headers of all images, so that the clip is refused before any is decoded.
 absl::StatusOr<std::vector<ImageHeader>> ProbeAll(absl::Span<const absl::Span<const uint8_t>> images,
                                                   const VideoLimits& limits, bool apply_exif) {
-  const auto upright = [&](const ImageHeader& header) {
-    return Upright(header.size, apply_exif ? header.exif_orientation : 1);
-  };
   if (static_cast<int64_t>(images.size()) > limits.max_frames) {
     return absl::InvalidArgumentError(
         absl::StrCat("the clip has ", images.size(), " frames, the limit is ", limits.max_frames));
@@ -46,8 +43,8 @@ absl::StatusOr<std::vector<ImageHeader>> ProbeAll(absl::Span<const absl::Span<co
     absl::StatusOr<ImageHeader> header = ProbeImage(images[i], limits.max_frame_pixels);
     if (!header.ok()) return OfImage(i, header.status());
     headers.push_back(*header);
-    const ImageSize size = upright(*header);
-    const ImageSize first = upright(headers.front());
+    const ImageSize size = SizeAsShown(*header, apply_exif);
+    const ImageSize first = SizeAsShown(headers.front(), apply_exif);
     if (size == first) continue;
     return OfImage(
         i, absl::InvalidArgumentError(absl::StrCat("it has ", size.width, " x ", size.height, " pixels, image 0 has ",
@@ -59,7 +56,7 @@ absl::StatusOr<std::vector<ImageHeader>> ProbeAll(absl::Span<const absl::Span<co
 absl::StatusOr<Clip> DecodeImages(absl::Span<const absl::Span<const uint8_t>> images, std::vector<int64_t> indices,
                                   std::optional<double> fps, const std::vector<ImageHeader>& headers,
                                   const ImageOptions& decode, const ClipOptions& options) {
-  const ImageSize size = Upright(headers[0].size, decode.apply_exif ? headers[0].exif_orientation : 1);
+  const ImageSize size = SizeAsShown(headers[0], decode.apply_exif);
   absl::StatusOr<ClipWriter> writer = ClipWriter::Create(static_cast<int64_t>(indices.size()), size, options);
   if (!writer.ok()) return writer.status();
   std::chrono::nanoseconds decode_time{0};

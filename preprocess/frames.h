@@ -19,6 +19,9 @@ struct GridThw {
   bool operator==(const GridThw&) const = default;
 };
 
+// No grid has a longer side: keeps every product of its sides below 2^63.
+inline constexpr int64_t kMaxGridSide = 1 << 16;
+
 // Bytes that came from a resizer (a vector) or off the wire (a string), taken over without a copy.
 class OwnedBytes final {
  public:

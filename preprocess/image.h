@@ -31,8 +31,9 @@ struct ImageSize {
 // What the header of an encoded image claims.
 struct ImageHeader {
   ImageFormat format = ImageFormat::kJpeg;
-  ImageSize size;            // as stored, before EXIF is applied
-  int exif_orientation = 1;  // 1 to 8; 1 where the file has none
+  ImageSize size;                 // as stored, before EXIF is applied
+  int exif_orientation = 1;       // 1 to 8; 1 where the file has none
+  int64_t coefficient_bytes = 0;  // that a JPEG of several scans takes while it is decoded
 };
 
 // pixels; the value at which Pillow refuses an image as a decompression bomb
@@ -42,6 +43,9 @@ inline constexpr int64_t kDefaultMaxImagePixels = 178'956'970;
 // Refuses unknown formats and images of more than `max_image_pixels`.
 absl::StatusOr<ImageHeader> ProbeImage(absl::Span<const uint8_t> bytes,
                                        int64_t max_image_pixels = kDefaultMaxImagePixels);
+
+// Upright where EXIF is applied, else as stored.
+ImageSize SizeAsShown(const ImageHeader& header, bool apply_exif);
 
 struct ImageOptions {
   bool apply_exif = true;
@@ -59,6 +63,9 @@ absl::StatusOr<ImageSize> SmartResize(ImageSize size, int64_t factor, int64_t mi
 
 // The size in pixels an image of this header will have for the tower (upright, when apply_exif).
 absl::StatusOr<ImageSize> TargetSize(const ImageHeader& header, const ImageOptions& options);
+
+// What DecodeImage takes at most at any time, its result included.
+int64_t DecodeBytes(const ImageHeader& header, const ImageOptions& options);
 
 // Decoded pixels: [height, width, 3] uint8 RGB, upright when apply_exif.
 struct RgbImage {

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <optional>
 
 #include "absl/strings/str_cat.h"
@@ -42,6 +43,27 @@ std::optional<Segment> NextSegment(ByteView file, size_t offset) {
   return std::nullopt;
 }
 
+// A progressive file, or one whose first scan does not hold every component: libjpeg keeps all coefficients until the
+// last scan, two bytes each.
+int64_t CoefficientBytes(ByteView frame, const ImageHeader& header) {
+  constexpr size_t kFirstComponent = 6;
+  int64_t most_across = 1;
+  int64_t most_down = 1;
+  int64_t samples = 0;  // of all components in one unit of most_across * most_down pixels
+  for (size_t i = 0; i < frame.U8(5); ++i) {
+    const uint32_t sampling = frame.U8(kFirstComponent + 3 * i + 1);
+    const int64_t across = sampling >> 4;
+    const int64_t down = sampling & 15;
+    most_across = std::max(most_across, across);
+    most_down = std::max(most_down, down);
+    samples += across * down;
+  }
+  const auto units = [](int64_t side, int64_t unit) { return (side + 8 * unit - 1) / (8 * unit); };
+  return 2 * 64 * samples * units(header.size.height, most_down) * units(header.size.width, most_across);
+}
+
+bool IsProgressive(uint32_t marker) { return (marker & 3) == 2; }
+
 absl::StatusOr<ImageHeader> ReadFrame(ByteView frame) {
   const uint32_t precision = frame.U8(0);
   const uint32_t components = frame.U8(5);
@@ -67,17 +89,22 @@ void NoteMetadata(ByteView payload, OrientationSources& sources) {
 absl::StatusOr<ImageHeader> ReadJpegHeader(ByteView file) {
   constexpr size_t kFrameBytes = 6;
   std::optional<ImageHeader> header;
+  ByteView frame_segment({});
+  bool several_scans = false;
   OrientationSources sources;
   size_t offset = 2;
   while (const std::optional<Segment> segment = NextSegment(file, offset)) {
-    if (segment->marker == kStartOfScan || segment->marker == kEndOfImage) break;
     const ByteView payload = file.Part(segment->begin, segment->size);
+    if (segment->marker == kStartOfScan) several_scans = several_scans || payload.U8(0) < frame_segment.U8(5);
+    if (segment->marker == kStartOfScan || segment->marker == kEndOfImage) break;
     if (segment->marker == kApp1) NoteMetadata(payload, sources);
     if (IsStartOfFrame(segment->marker) && !header) {
       if (payload.size() < kFrameBytes) return TruncatedHeader(ImageFormat::kJpeg, file);
       absl::StatusOr<ImageHeader> frame = ReadFrame(payload);
       if (!frame.ok()) return frame.status();
       header = *frame;
+      frame_segment = payload;
+      several_scans = IsProgressive(segment->marker);
     }
     offset = segment->next;
   }
@@ -86,6 +113,7 @@ absl::StatusOr<ImageHeader> ReadJpegHeader(ByteView file) {
                         absl::StrCat("has no start-of-frame marker in its ", file.size(), " bytes (truncated?)"));
   }
   header->exif_orientation = Orientation(sources);
+  if (several_scans) header->coefficient_bytes = CoefficientBytes(frame_segment, *header);
   return *header;
 }
 

@@ -41,6 +41,10 @@ ImageSize Upright(ImageSize stored, int orientation) {
   return orientation >= 5 ? ImageSize{.height = stored.width, .width = stored.height} : stored;
 }
 
+ImageSize SizeAsShown(const ImageHeader& header, bool apply_exif) {
+  return apply_exif ? Upright(header.size, header.exif_orientation) : header.size;
+}
+
 void OrientInto(absl::Span<const uint8_t> stored, ImageSize size, int orientation, uint8_t* upright) {
   const Walk walk = WalkOf(orientation, size);
   const auto [height, width] = Upright(size, orientation);

@@ -1,6 +1,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -8,6 +9,8 @@
 
 namespace vitower {
 namespace {
+
+using std::string_view_literals::operator""sv;
 
 std::optional<ImageFormat> FormatOf(ByteView file) {
   if (file.StartsWith("\xFF\xD8\xFF")) return ImageFormat::kJpeg;
@@ -18,11 +21,22 @@ std::optional<ImageFormat> FormatOf(ByteView file) {
   return std::nullopt;
 }
 
+// The names of formats that users send although no decoder here takes them.
+std::string_view NameOfUnsupported(ByteView file) {
+  if (file.StartsWith("II*\0"sv) || file.StartsWith("MM\0*"sv)) return "TIFF";
+  if (!file.From(4).StartsWith("ftyp")) return "unknown";
+  const ByteView brand = file.From(8);
+  for (const std::string_view heif : {"heic", "heix", "heim", "heis", "mif1", "msf1"}) {
+    if (brand.StartsWith(heif)) return "HEIF";
+  }
+  return brand.StartsWith("avif") || brand.StartsWith("avis") ? "AVIF" : "unknown";
+}
+
 absl::Status UnknownFormat(ByteView file) {
   if (file.size() == 0) return absl::InvalidArgumentError("image is empty: 0 bytes");
-  return absl::InvalidArgumentError(absl::StrCat("unknown image format, it begins with the bytes \"",
-                                                 absl::CHexEscape(std::string(file.Part(0, 12).Text())),
-                                                 "\"; accepted are JPEG, PNG, WebP, BMP and GIF"));
+  return absl::InvalidArgumentError(absl::StrCat(
+      std::string(NameOfUnsupported(file)), " image format, it begins with the bytes \"",
+      absl::CHexEscape(std::string(file.Part(0, 12).Text())), "\"; accepted are JPEG, PNG, WebP, BMP and GIF"));
 }
 
 absl::StatusOr<ImageHeader> ReadHeader(ImageFormat format, ByteView file) {

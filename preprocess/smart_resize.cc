@@ -97,8 +97,7 @@ absl::StatusOr<ImageSize> SmartResize(ImageSize size, int64_t factor, int64_t mi
 }
 
 absl::StatusOr<ImageSize> TargetSize(const ImageHeader& header, const ImageOptions& options) {
-  ImageSize size = header.size;
-  if (options.apply_exif && header.exif_orientation >= 5) std::swap(size.height, size.width);
+  const ImageSize size = SizeAsShown(header, options.apply_exif);
   const absl::StatusOr<int64_t> factor = SizeFactor(options.patch_size, options.spatial_merge_size);
   if (!factor.ok()) return factor.status();
   if (options.do_resize) return SmartResize(size, *factor, options.min_pixels, options.max_pixels);

@@ -5,6 +5,7 @@
 set -euo pipefail
 cd "${1:-$(dirname "$0")/..}"
 fail=0
+sources() { find "$@" -name '*.h' -o -name '*.cc' -o -name '*.cu' -o -name '*.cuh'; }
 complain() { echo "layering: $1" >&2; fail=1; }
 
 # allowed FOLDER REGEX: every include of a file of ours in FOLDER must match REGEX.
@@ -12,7 +13,7 @@ allowed() {
   local folder=$1 regex=$2 line
   while IFS= read -r line; do
     [[ ${line#*[\"<]} =~ ^($regex) ]] || complain "$line is not among what $folder/ may include"
-  done < <(grep -HnoE '^#include ["<](preprocess|model|server|client|cli|proto|vitower|tests|\.\.)/[^">]*' "$folder"/*.h "$folder"/*.cc)
+  done < <(sources "$folder" | xargs grep -HnoE '^#include ["<](preprocess|model|server|client|cli|proto|vitower|tests|\.\.)/[^">]*')
 }
 allowed preprocess 'preprocess/'
 allowed model 'model/|preprocess/frames\.h'
@@ -26,7 +27,7 @@ only() {
   while IFS= read -r line; do
     local folder=${line%%/*}
     [[ " $* " == *" $folder "* ]] || complain "$line: $what belongs to: $*"
-  done < <(grep -HnE "^#include [<\"]($regex)" {preprocess,model,server,client,cli}/*.{h,cc})
+  done < <(sources preprocess model server client cli | xargs grep -HnE "^#include [<\"]($regex)")
 }
 only libtorch 'ATen|c10|torch|caffe2' model
 only OpenCV 'opencv2' preprocess
@@ -41,6 +42,6 @@ while IFS= read -r header; do
     complain "$header:$line: a public header may use only std and absl's Status, StatusOr, Span, Time, annotations"
   done < <(grep -nE '^#include [<"][A-Za-z0-9_+.-]+(/|_lib\.h|lib\.h)' "$header" |
            grep -vE '[<"](preprocess|model|server|client)/|absl/(status/status(or)?|types/span|time/(time|clock)|base/(thread_annotations|attributes))\.h|<sys/')
-done < <(ls {preprocess,model,server,client}/*.h)  # nobody includes cli/
+done < <(find preprocess model server client -name '*.h' -o -name '*.cuh')  # nobody includes cli/
 ((fail == 0)) && echo "layering: ok"
 exit $fail

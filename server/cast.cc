@@ -52,13 +52,13 @@ typename Format::Stored Read(const std::byte* at) {
   return bits;
 }
 
+// Without their sign the bits of floating-point values are ordered as the values are; infinity and NaN come last.
 template <typename Format>
-bool FiniteValues(absl::Span<const std::byte> values) {
+bool MagnitudesBelow(absl::Span<const std::byte> values, typename Format::Stored end) {
   constexpr size_t kSize = sizeof(typename Format::Stored);
+  constexpr auto kMagnitude = static_cast<typename Format::Stored>(~(typename Format::Stored{1} << (8 * kSize - 1)));
   bool all = true;
-  for (size_t i = 0; i < values.size(); i += kSize) {
-    all &= (Read<Format>(values.data() + i) & Format::kExponent) != Format::kExponent;
-  }
+  for (size_t i = 0; i < values.size(); i += kSize) all &= (Read<Format>(values.data() + i) & kMagnitude) < end;
   return all;
 }
 
@@ -127,7 +127,17 @@ float FloatFromFp16(uint16_t bits) {
 }
 
 bool AllFinite(absl::Span<const std::byte> values, DType dtype) {
-  return WithFormat(dtype, [&](auto format) { return FiniteValues<decltype(format)>(values); });
+  return WithFormat(dtype, [&](auto format) {
+    using Format = decltype(format);
+    return MagnitudesBelow<Format>(values, Format::kExponent);
+  });
+}
+
+bool AllWithin(absl::Span<const std::byte> values, DType dtype, float bound) {
+  return WithFormat(dtype, [&](auto format) {
+    using Format = decltype(format);
+    return MagnitudesBelow<Format>(values, static_cast<typename Format::Stored>(Format::Store(bound) + 1));
+  });
 }
 
 bool Cast(absl::Span<const std::byte> from, DType from_dtype, absl::Span<std::byte> to, DType to_dtype) {

@@ -17,6 +17,9 @@ float FloatFromFp16(uint16_t bits);
 // No value is NaN or infinite. REQUIRES: values.size() is a multiple of ByteSize(dtype).
 bool AllFinite(absl::Span<const std::byte> values, DType dtype);
 
+// No value is NaN or beyond [-bound, bound]. REQUIRES: as above; bound is a value of `dtype`.
+bool AllWithin(absl::Span<const std::byte> values, DType dtype, float bound);
+
 // Converts `from` into `to`, in order. False where a finite value became infinite: it does not fit `to_dtype`.
 // REQUIRES: both hold the same number of values.
 bool Cast(absl::Span<const std::byte> from, DType from_dtype, absl::Span<std::byte> to, DType to_dtype);

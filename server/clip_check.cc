@@ -9,6 +9,7 @@
 #include "server/item_check.h"
 #include "server/preprocessing_check.h"
 #include "server/sampling_check.h"
+#include "server/source_check.h"
 #include "server/status.h"
 #include "server/text.h"
 
@@ -18,12 +19,6 @@ namespace {
 // The same fault, with the field that has it.
 absl::Status In(std::string_view field, const absl::Status& status) {
   return absl::Status(status.code(), Cat("the field ", field, ": ", std::string(status.message())));
-}
-
-// As an image is shown: EXIF orientations from 5 on lie on their side.
-ImageSize Upright(const ImageHeader& header, bool apply_exif) {
-  if (!apply_exif || header.exif_orientation < 5) return header.size;
-  return {header.size.width, header.size.height};
 }
 
 // The plan of one clip. Whatever fails names its field.
@@ -102,9 +97,9 @@ absl::Status ClipPlanner::PlanFrameList() {
   if (!frames.ok()) return frames.status();
   absl::StatusOr<ImageHeader> first = ProbeImage(BytesOf(list.images(0)), limits_.max_image_pixels);
   if (!first.ok()) return In("frames.images[0]", first.status());
-  plan_.decode_bytes = 3 * first->size.height * first->size.width;
+  plan_.decode_bytes = DecodeBytes(*first, plan.decode);
   plan_.source = plan;
-  return SetGrid(*frames, Upright(*first, plan.decode.apply_exif), plan.options);
+  return SetGrid(*frames, SizeAsShown(*first, plan.decode.apply_exif), plan.options);
 }
 
 absl::Status ClipPlanner::PlanRgb() {
@@ -176,7 +171,7 @@ absl::Status ClipPlanner::SetGrid(int64_t frames, ImageSize size, ClipOptions op
   if (!grid.ok()) return In(ItemKind(item_), grid.status());
   plan_.grid = *grid;
   plan_.clip_bytes = grid->patches() * info_.tower.patch_dim();
-  if (grid->patches() <= limits_.max_item_patches) return absl::OkStatus();
+  if (grid->patches() <= limits_.max_item_patches) return CheckGridSides("the clip", plan_.grid);
   return BadInput("the clip of ", size.width, " x ", size.height, " pixels, of which ", frames,
                   " frames are taken, becomes ", grid->t, " x ", grid->h, " x ", grid->w, " = ", grid->patches(),
                   " patches, above the limit of ", limits_.max_item_patches, " (--max-item-patches)");

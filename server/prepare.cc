@@ -15,6 +15,9 @@
 namespace vitower {
 namespace {
 
+// Far above any normalisation of pixels, and far below what a tower turns into infinities.
+constexpr int kLargestPatchValue = 1024;
+
 // One source's steps for each overload. An item is passed by value and so freed when its step is over.
 class Preparation final {
  public:
@@ -46,8 +49,12 @@ class Preparation final {
     PatchRows rows{std::move(*item.mutable_patches()->mutable_data()), plan.dtype, job_.plan.grid};
     const absl::Span<const std::byte> values(reinterpret_cast<const std::byte*>(rows.values.data()),
                                              rows.values.size());
-    if (!AllFinite(values, rows.dtype)) {
-      return MakeStatus(Fault::kBadInput, "patches.data holds a value that is not finite");
+    if (!AllWithin(values, rows.dtype, kLargestPatchValue)) {
+      return MakeStatus(Fault::kBadInput,
+                        AllFinite(values, rows.dtype)
+                            ? Cat("patches.data holds a value beyond [-", kLargestPatchValue, ", ", kLargestPatchValue,
+                                  "]: expected are normalised pixels, which lie near [-1, 1]")
+                            : "patches.data holds a value that is not finite");
     }
     SetInput(std::move(rows));
     return absl::OkStatus();

@@ -47,7 +47,7 @@ struct ServerOptions {
 };
 
 // That both addresses can be listened on now: for an error before a model is loaded, which takes long. Nothing is kept:
-// where another process is quicker, Start fails with the same words. UNAVAILABLE names the flag, the address and why.
+// where another process is quicker, Start fails, too. UNAVAILABLE names the flag, the address and why.
 absl::Status CheckListen(const ServerOptions& options);
 
 // The gRPC service with its batcher, workers, metrics endpoint, health and reflection.

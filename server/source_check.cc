@@ -12,13 +12,24 @@
 #include "server/text.h"
 
 namespace vitower {
+
+absl::Status CheckGridSides(std::string_view what, const GridThw& grid) {
+  for (const int64_t side : {grid.t, grid.h, grid.w}) {
+    if (side > kMaxGridSide) {
+      return BadInput(std::string(what), " makes a grid of ", grid.t, " x ", grid.h, " x ", grid.w,
+                      " patches; the largest side is ", kMaxGridSide);
+    }
+  }
+  return absl::OkStatus();
+}
+
 namespace {
 
 absl::Status SetImageGrid(ImageSize size, ImageSize target, const EncoderInfo& info, const ItemLimits& limits,
                           ItemPlan& plan) {
   const int64_t patch = info.tower.patch_size;
   plan.grid = GridThw{1, target.height / patch, target.width / patch};
-  if (plan.grid.patches() <= limits.max_item_patches) return absl::OkStatus();
+  if (plan.grid.patches() <= limits.max_item_patches) return CheckGridSides("the image", plan.grid);
   return BadInput("the image of ", size.width, " x ", size.height, " pixels becomes ", target.width, " x ",
                   target.height, " = ", plan.grid.patches(), " patches, above the limit of ", limits.max_item_patches,
                   " (--max-item-patches)");
@@ -35,7 +46,7 @@ absl::Status PlanImage(const v1::Item& item, const EncoderInfo& info, const Item
   if (!header.ok()) return header.status();
   absl::StatusOr<ImageSize> target = TargetSize(*header, *options);
   if (!target.ok()) return target.status();
-  plan.decode_bytes = 3 * header->size.height * header->size.width;
+  plan.decode_bytes = DecodeBytes(*header, *options);
   plan.source = ImagePlan{*header, *options, *target};
   return SetImageGrid(header->size, *target, info, limits, plan);
 }
@@ -83,7 +94,9 @@ absl::Status CheckPatchGrid(const v1::GridThw& grid, const EncoderInfo& info, in
   if (grid.h() % merge != 0 || grid.w() % merge != 0) {
     return BadInput(text(), "; h and w must be multiples of ", merge, " (spatial_merge_size)");
   }
-  if (grid.h() <= max_patches / grid.w() && grid.t() <= max_patches / grid.h() / grid.w()) return absl::OkStatus();
+  if (grid.h() <= max_patches / grid.w() && grid.t() <= max_patches / grid.h() / grid.w()) {
+    return CheckGridSides("patches.grid_thw", {grid.t(), grid.h(), grid.w()});
+  }
   return BadInput(text(), " patches, above the limit of ", max_patches, " (--max-item-patches)");
 }
 

@@ -135,6 +135,18 @@ def random_files(rng):
         yield saved(picture, "WEBP", lossless=True)
         yield saved(picture, "BMP")
         yield saved(picture.quantize(int(rng.integers(2, 200))), "GIF", interlace=int(rng.integers(2)))
+        yield saved(picture.convert("L"), "JPEG", quality=90, exif=exif)
+        yield saved(Image.fromarray(rng.integers(0, 256, (height, width, 4), np.uint8), "CMYK"), "JPEG", quality=90)
+        yield saved(picture.convert("1"), "PNG")
+        yield saved(picture.quantize(int(rng.integers(2, 200))), "PNG", transparency=1)
+        yield from with_alpha(rng, height, width)
+
+
+def with_alpha(rng, height, width):
+    rgba = Image.fromarray(rng.integers(0, 256, (height, width, 4), np.uint8), "RGBA")
+    yield saved(rgba, "PNG")
+    yield saved(rgba, "WEBP", lossless=True, exact=True)
+    yield saved(rgba.convert("LA"), "PNG")
 
 
 def test_decoded_pixels_equal_load_image():
@@ -146,5 +158,21 @@ def test_decoded_pixels_equal_load_image():
         assert (height, width) == want.shape[:2], (index, data[:12], output[8 : 8 + max(width, 0)])
         ours = np.frombuffer(output, np.uint8, 3 * height * width, 8).reshape(want.shape)
         assert np.array_equal(ours, want), (index, data[:12], height, width)
+        output = output[8 + 3 * height * width :]
+    assert not output
+
+
+def test_a_background_lies_under_what_is_transparent_as_pillow_lays_it():
+    rng, color = np.random.default_rng(12), (255, 128, 7)
+    files = [data for _ in range(40) for data in with_alpha(rng, *(int(side) for side in rng.integers(1, 90, 2)))]
+    number = color[0] << 16 | color[1] << 8 | color[2]
+    output = probe("decode", b"".join(struct.pack("<2i", len(data), number) + data for data in files))
+    for index, data in enumerate(files):
+        height, width = struct.unpack_from("<2i", output)
+        picture = Image.open(io.BytesIO(data)).convert("RGBA")
+        behind = Image.new("RGB", picture.size, color)
+        behind.paste(picture, mask=picture.getchannel("A"))
+        ours = np.frombuffer(output, np.uint8, 3 * height * width, 8).reshape(height, width, 3)
+        assert np.array_equal(ours, np.asarray(behind)), (index, data[:12], height, width)
         output = output[8 + 3 * height * width :]
     assert not output

@@ -38,6 +38,12 @@ TEST_F(InputsTest, AFolderIsSearchedToItsBottomInOrder) {
   EXPECT_TRUE(list->many);
 }
 
+TEST_F(InputsTest, WhatAFolderHoldsBesidesIsCounted) {
+  for (const char* name : {"p/a.jpg", "p/b.heic", "p/c.heic", "p/sub/d.tif", "p/README"}) folder_.Write(name);
+  EXPECT_EQ(DescribePassedOver(*Collect({"p"})), "4 files passed over: 1 without extension, 2 .heic, 1 .tif");
+  EXPECT_EQ(DescribePassedOver(*Collect({"p/a.jpg"})), "");
+}
+
 TEST_F(InputsTest, EqualNamesInDifferentFoldersStayApart) {
   for (const char* name : {"p/x/a.jpg", "p/y/a.jpg"}) folder_.Write(name);
   EXPECT_THAT(Names(Collect({"p/x", "p/y"})), ElementsAre("x/a.jpg", "y/a.jpg"));

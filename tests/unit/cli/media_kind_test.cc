@@ -30,6 +30,12 @@ TEST(MediaKind, AllElseIsAnImage) {
   EXPECT_EQ(Kind("-", ""), MediaKind::kImage);
 }
 
+TEST(MediaKind, AnHeifPictureIsNotTakenForAClip) {
+  for (const char* brand : {"heic", "mif1", "avif"}) {
+    EXPECT_EQ(Kind("photo", "\0\0\0\x18"s + "ftyp" + brand), MediaKind::kImage) << brand;
+  }
+}
+
 TEST(MediaKind, AGifIsAClipOnlyWhereThatIsAskedFor) {
   EXPECT_EQ(Kind("a.gif", "GIF89a"), MediaKind::kImage);
   EXPECT_EQ(KindOf("-", "GIF89a", /*gif_clips=*/true), MediaKind::kClip);

@@ -121,6 +121,13 @@ TEST(HostileImage, AJpegWithItsMiddleCutOutIsNotFilledUp) {
   ExpectRefused(TryDecode(bytes), "the data is damaged or truncated");
 }
 
+// Sixteen ones are no code in any table; a zero byte is stuffed behind each 0xFF.
+TEST(HostileImage, AJpegWhoseCodesMakeNoSenseIsNotGuessedAt) {
+  std::vector<uint8_t> bytes = GoldenBytes("baseline_420.jpg");
+  for (auto at = bytes.end() - 400; at != bytes.end() - 300; ++at) *at = (bytes.end() - at) % 2 == 0 ? 0xFF : 0x00;
+  ExpectRefused(TryDecode(bytes), "the data is damaged or truncated");
+}
+
 TEST(HostileImage, EndlessScansAreStopped) {
   const std::vector<uint8_t> bytes = GoldenBytes("progressive_422.jpg");
   constexpr std::array<uint8_t, 2> kStartOfScan = {0xFF, 0xDA};

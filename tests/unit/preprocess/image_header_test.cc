@@ -63,6 +63,24 @@ TEST(ProbeImage, AcceptsAnImageOfExactlyTheLimit) {
               HasSubstr("45 x 37 = 1665 pixels, the limit (--max-image-pixels) is 1664"));
 }
 
+TEST(DecodeBytes, CountsWhatTheDecoderHoldsBesideThePicture) {
+  const auto bytes_per_pixel = [](const char* name, const ImageOptions& options) {
+    const absl::StatusOr<ImageHeader> header = ProbeImage(GoldenBytes(name));
+    EXPECT_TRUE(header.ok()) << header.status();
+    return static_cast<double>(DecodeBytes(*header, options)) /
+           static_cast<double>(header->size.height * header->size.width);
+  };
+  const ImageOptions plain;
+  ImageOptions blended;
+  blended.background = {0, 0, 0};
+  EXPECT_EQ(bytes_per_pixel("baseline_420.jpg", plain), 3);
+  EXPECT_GE(bytes_per_pixel("progressive_422.jpg", plain), 3 + 2 * 2);  // two samples a pixel, of two bytes
+  EXPECT_LT(bytes_per_pixel("progressive_422.jpg", plain), 3 + 2 * 3);  // blocks at the edges are filled up
+  EXPECT_EQ(bytes_per_pixel("exif_6.jpg", plain), 6);
+  EXPECT_EQ(bytes_per_pixel("rgb.png", plain), 6);
+  EXPECT_EQ(bytes_per_pixel("rgba.png", blended), 11);
+}
+
 TEST(Orientation, IsReadFromEitherByteOrderWithOrWithoutPrefix) {
   EXPECT_EQ(OrientationOfExif(LittleExif(3, 1, 6)), 6);
   EXPECT_EQ(OrientationOfExif(LittleExif(4, 1, 8)), 8);

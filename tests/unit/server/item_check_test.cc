@@ -39,7 +39,7 @@ TEST(CheckItem, PlansWhatTheModelDoesByDefault) {
   EXPECT_EQ(plan->dtype, DType::kBf16);
   EXPECT_EQ(plan->priority, Priority::kNormal);
   EXPECT_EQ(plan->reply_bytes, kResultOverheadBytes + 3 * 6 * 8 * 2);  // three outputs of 6 tokens of 8 bf16 values
-  EXPECT_EQ(plan->decode_bytes, 64 * 96 * 3);
+  EXPECT_EQ(plan->decode_bytes, 64 * 96 * (3 + 4));                    // a BMP, through OpenCV's picture
   EXPECT_EQ(ImageOf(*plan).options.min_pixels, 1024);
   EXPECT_TRUE(ImageOf(*plan).options.apply_exif);
 }

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <string>
 #include <utility>
 
@@ -84,6 +85,17 @@ TEST_F(PrepareTest, PatchesThatAreNotFiniteAreRefused) {
     EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
     EXPECT_EQ(std::string(refused.message()), "patches.data holds a value that is not finite");
     Fail(std::move(job_), refused, clock_.Now());
+  }
+}
+
+TEST_F(PrepareTest, PatchesThatNoPixelsCanBeAreRefused) {
+  for (const auto& [value, taken] : {std::pair{1024.0F, true}, {-1024.0F, true}, {1025.0F, false}, {-1e20F, false}}) {
+    v1::Item item = PatchesItem({1, 2, 2}, DType::kFp32);
+    std::memcpy(item.mutable_patches()->mutable_data()->data() + 40, &value, sizeof(value));
+    const absl::Status prepared = Run(std::move(item));
+    EXPECT_EQ(prepared.ok(), taken) << value;
+    EXPECT_THAT(std::string(prepared.message()), HasSubstr(taken ? "" : "beyond [-1024, 1024]"));
+    Fail(std::move(job_), prepared, clock_.Now());
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "server/item_check.h"
 #include "tests/support/puppet_encoder.h"
 #include "tests/support/test_items.h"
 #include "tests/unit/server/source_limits.h"
@@ -40,6 +41,19 @@ TEST(PlanSource, AnEncodedClipIsSampledByTheModelsRule) {
   EXPECT_EQ(plan.decode_bytes, 64 * 96 * 3);
   EXPECT_EQ(plan.clip_bytes, plan.grid.patches() * kPatchBytes);
   EXPECT_TRUE(IsClip(plan));
+}
+
+TEST(PlanSource, ASideThatTheEncoderRefusesIsRefusedAtTheDoor) {
+  ItemLimits limits = kSourceLimits;
+  limits.max_item_patches = 1 << 20;
+  v1::Item item = PatchesItem({1, 2, 2}, DType::kBf16);
+  const auto refusal = [&](int64_t w) {
+    item.mutable_patches()->mutable_grid_thw()->set_w(static_cast<uint32_t>(w));
+    return std::string(CheckItem(item, PuppetInfo(), limits).status().message());
+  };
+  EXPECT_EQ(refusal(kMaxGridSide + 2),
+            "patches.grid_thw makes a grid of 1 x 2 x 65538 patches; the largest side is 65536");
+  EXPECT_THAT(refusal(kMaxGridSide), HasSubstr("patches.data has 12288 bytes instead of 131072 rows"));
 }
 
 TEST(PlanSource, OverridesOfSamplingAreTaken) {
