@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the fuzz targets with libFuzzer (preset fuzz: clang, asan, ubsan) and lets each look for a finding.
 #   tests/fuzz/run.sh [seconds a target, default 300] [target ...]
-# What it learns goes to build/fuzz/corpus/TARGET; a finding stops it, with the input in build/fuzz/findings.
+# Takes clang with libFuzzer (Debian: libclang-rt-14-dev, or the one of your clang). What it learns goes to build/fuzz/corpus/TARGET; a finding stops it, with the input in build/fuzz/findings.
 #   tests/fuzz/run.sh --keep   adds to tests/fuzz/corpus what reaches code that the files there do not.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
