@@ -34,7 +34,7 @@ using std::chrono::steady_clock;
 using std::chrono::system_clock;
 using TimePoint = steady_clock::time_point;
 
-constexpr char kExamples[] =
+constexpr char kBenchExamples[] =
     "  vitower bench --server localhost:50051\n"
     "  vitower bench --server localhost:50051 --concurrency 32 --mix jpeg:224x224=3,jpeg:448x448 --duration 60s\n"
     "  vitower bench --server localhost:50051 --rate 200 --mix raw:1280x704 --no-resize --output bench.json\n"
@@ -50,7 +50,7 @@ class Bench final : public Command {
  public:
   explicit Bench(CLI::App& root)
       : Command(root, "bench", "Load servers with made-up images and clips and report throughput and latency.",
-                kExamples) {
+                kBenchExamples) {
     AddLoadOptions();
     AddItemOptions();
     AddReportOptions();

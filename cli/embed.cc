@@ -21,7 +21,7 @@
 namespace vitower {
 namespace {
 
-constexpr char kExamples[] =
+constexpr char kEmbedExamples[] =
     "  vitower embed cat.jpg --model random:2b --output cat.safetensors\n"
     "  vitower embed photos/ --server localhost:50051 --output embeddings/ --times\n"
     "  vitower embed photos/ --server localhost:50051 --output embeddings/ --format npy --dtype fp32\n"
@@ -39,7 +39,7 @@ class Embed final : public Command {
  public:
   explicit Embed(CLI::App& root)
       : Command(root, "embed", "Embed image and clip files: by a server (--server), or in this process (--model).",
-                kExamples) {
+                kEmbedExamples) {
     app().add_option("inputs", arguments_,
                      "image and clip files and folders (searched for both), or - for standard input");
     AddWhereOptions();

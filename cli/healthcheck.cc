@@ -14,7 +14,7 @@
 namespace vitower {
 namespace {
 
-constexpr char kExamples[] =
+constexpr char kHealthcheckExamples[] =
     "  vitower healthcheck --server localhost:50051\n"
     "  vitower healthcheck --server localhost:50051 --wait 60s\n"
     "  vitower healthcheck --server vitower.example.org:443 --tls-ca ca.pem --tls-client-cert me.pem --tls-client-key "
@@ -25,7 +25,7 @@ using std::chrono::steady_clock;
 class Healthcheck final : public Command {
  public:
   explicit Healthcheck(CLI::App& root)
-      : Command(root, "healthcheck", "Ask a server whether it is serving: exit code 0 if it is, 1 if not.", kExamples) {
+      : Command(root, "healthcheck", "Ask a server whether it is serving: exit code 0 if it is, 1 if not.", kHealthcheckExamples) {
     options().Add({"server", "HOST:PORT", "localhost:50051", "the server to ask"}, IntoText(&connection_.server));
     AddTlsFlags(options(), &connection_);
     options().Add({"wait", "TIME", "0", "ask again until it is serving, for so long at most"},

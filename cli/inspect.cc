@@ -16,7 +16,7 @@
 namespace vitower {
 namespace {
 
-constexpr char kExamples[] =
+constexpr char kInspectExamples[] =
     "  vitower inspect --model Qwen3-VL-2B-Instruct/\n"
     "  vitower inspect --model Qwen3-VL-2B-Instruct/ --json\n"
     "  vitower inspect --model random:2b";
@@ -138,7 +138,7 @@ class Inspect final : public Command {
  public:
   explicit Inspect(CLI::App& root)
       : Command(root, "inspect", "Check a model as serving it would, and tell what it holds and what it would cost.",
-                kExamples) {
+                kInspectExamples) {
     options().Add({"model", "MODEL", "", "a checkpoint folder as downloaded from the hub, or random:SHAPE; required"},
                   IntoText(&model_));
     options().Add({"dtype", "DTYPE", "", "bf16 or fp32, as serve --dtype (default: the checkpoint's own)"},

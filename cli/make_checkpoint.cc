@@ -14,7 +14,7 @@
 namespace vitower {
 namespace {
 
-constexpr char kExamples[] =
+constexpr char kMakeCheckpointExamples[] =
     "  vitower make-checkpoint --output tower/\n"
     "  vitower make-checkpoint --shape 2b --shards 2 --outliers --output tower-2b/";
 
@@ -23,7 +23,7 @@ class MakeCheckpoint final : public Command {
   explicit MakeCheckpoint(CLI::App& root)
       : Command(root, "make-checkpoint",
                 "Write a checkpoint folder of random weights, laid out as the hub's. Equal options give equal bytes.",
-                kExamples) {
+                kMakeCheckpointExamples) {
     std::vector<std::string> shapes;
     for (std::string_view shape : ShapeNames()) shapes.emplace_back(shape);
     options().Add({"shape", "SHAPE", recipe_.shape, absl::StrCat("one of ", absl::StrJoin(shapes, ", "))},

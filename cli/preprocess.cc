@@ -23,7 +23,7 @@
 namespace vitower {
 namespace {
 
-constexpr char kExamples[] =
+constexpr char kPreprocessExamples[] =
     "  vitower preprocess cat.jpg --output cat.safetensors\n"
     "  vitower preprocess photos/ --output patches/ --max-pixels 1048576\n"
     "  vitower preprocess photos/ --output patches/ --model Qwen3-VL-2B-Instruct/\n"
@@ -70,7 +70,7 @@ class Preprocess final : public Command {
       : Command(root, "preprocess",
                 "Turn image files into pixel_values and image_grid_thw, and clips into pixel_values_videos and\n"
                 "video_grid_thw, as the reference processor makes them.",
-                kExamples) {
+                kPreprocessExamples) {
     app().add_option("inputs", arguments_,
                      "image and clip files and folders (searched for both), or - for standard input");
     options().Add({"output", "PATH", "", "a file for one input, a folder (created) for many; required"},

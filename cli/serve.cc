@@ -23,7 +23,7 @@
 namespace vitower {
 namespace {
 
-constexpr char kExamples[] =
+constexpr char kServeExamples[] =
     "  vitower serve --model random:2b\n"
     "  vitower serve --model Qwen3-VL-2B-Instruct/ --listen 127.0.0.1:50051 --max-batch-patches 4096\n"
     "  VITOWER_MODEL=random:tiny vitower serve --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0\n"
@@ -88,7 +88,7 @@ class Serve final : public Command {
                 "Serve embeddings over gRPC, and metrics over HTTP.\n"
                 "SIGTERM or SIGINT: finish what was accepted, then exit (0 if all of it was answered); again: exit at "
                 "once.",
-                kExamples) {
+                kServeExamples) {
     AddModelOptions();
     AddAddressOptions();
     AddLimitOptions();
