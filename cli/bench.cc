@@ -75,7 +75,7 @@ class Bench final : public Command {
     options().Add({"duration", "TIME", "10s", "measured time"}, Into(&duration_, ParseDuration));
     options().Add({"warm-up", "TIME", "2s", "load before the measured time"}, Into(&warm_up_, ParseDuration));
     options().Add({"timeout", "TIME", "60s", "of an item, from when it was to go"}, Into(&timeout_, ParseDuration));
-    options().Add({"attempts", "N", "1", "calls of an item where a server is UNAVAILABLE (--stream has one always)"},
+    options().Add({"attempts", "N", "1", "how often an item is sent at most where servers are UNAVAILABLE"},
                   Into(&attempts_, ParseInt, /*min=*/1, /*max=*/5));
     options().Add({"seed", "N", "1", "of contents, their order and the times of the open loop"},
                   Into(&seed_, ParseInt));
@@ -163,6 +163,7 @@ class Bench final : public Command {
     LaneOptions lane;
     lane.timeout = timeout_;
     lane.stream.max_items = in_flight;
+    lane.stream.attempts = static_cast<int>(attempts_);
     if (served_.stream_chunk_bytes > 0) lane.stream.chunk_bytes = served_.stream_chunk_bytes;
     return lane;
   }

@@ -29,14 +29,15 @@ int ClampToInt(int64_t value) {
   return static_cast<int>(std::clamp<int64_t>(value, 0, std::numeric_limits<int>::max()));
 }
 
-// gRPC tries again by itself, as long as nothing of the answer has come and it still holds the request.
+// gRPC tries again by itself, as long as nothing of the answer has come and it still holds the request. A server that
+// shuts down cancels the calls that reach it meanwhile.
 std::string ServiceConfig(int attempts) {
   std::string config = R"({"loadBalancingConfig":[{"round_robin":{}}])";
   if (attempts > 1) {
     absl::StrAppend(&config, R"(,"methodConfig":[{"name":[{"service":"vitower.v1.VisionEmbedder","method":"Embed"},)",
                     R"({"service":"vitower.v1.VisionEmbedder","method":"EmbedStream"}],"retryPolicy":{"maxAttempts":)",
                     std::min(attempts, 5), R"(,"initialBackoff":"0.05s","maxBackoff":"2s","backoffMultiplier":2,)",
-                    R"("retryableStatusCodes":["UNAVAILABLE"]}}])");
+                    R"("retryableStatusCodes":["UNAVAILABLE","CANCELLED"]}}])");
   }
   return config + "}";
 }

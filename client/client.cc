@@ -106,9 +106,11 @@ void Client::EmbedAsync(absl::Span<const EmbedItem> items, Deadline deadline, Em
 }
 
 std::unique_ptr<EmbedStream> Client::OpenStream(const StreamOptions& options) {
-  auto call = std::make_unique<ClientStreamCall>(impl_->channel,
-                                                 CallDescription{options.deadline, options.request_id, impl_->token});
-  return std::unique_ptr<EmbedStream>(new EmbedStream(options, std::move(call)));
+  return std::unique_ptr<EmbedStream>(new EmbedStream(
+      options,
+      [channel = impl_->channel, description = CallDescription{options.deadline, options.request_id, impl_->token}] {
+        return std::make_unique<ClientStreamCall>(channel, description);
+      }));
 }
 
 absl::StatusOr<ServedModel> Client::GetModelInfo(Deadline deadline) {

@@ -32,8 +32,8 @@ struct ClientOptions {
   std::optional<TlsOptions> tls{};      // nothing: plain text
   std::string token{};                  // sent with every call but CheckHealth, which asks for none
   bool allow_plain_text_token = false;  // a token without tls is refused otherwise
-  // How often a call is begun where the server says UNAVAILABLE (it drains, or the connection broke) before anything of
-  // an answer has come, 1 to 5: with several addresses the next try goes to another. Pauses of about 50 ms, doubled.
+  // How often a call is begun where the server is not there for it (it drains, or the connection broke) before anything
+  // of an answer has come, 1 to 5: with several addresses the next try goes to another. Pauses of about 50 ms, doubled.
   int attempts = 5;
 };
 

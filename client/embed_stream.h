@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,6 +25,12 @@ struct StreamOptions {
   // Of the whole stream: when it comes, the stream ends with DEADLINE_EXCEEDED.
   std::chrono::system_clock::time_point deadline = std::chrono::system_clock::time_point::max();
   std::string request_id{};  // for the server's log; empty: the server chooses one
+  // How often in a row, without an answer in between, the stream may end with UNAVAILABLE (the server drains, or the
+  // connection broke) until that is its end, and how often an item may be answered so until that is its answer. Before
+  // that the stream is opened again and what was not answered is sent again, after a pause of 50 ms that doubles. Above
+  // 1 the items in flight are held here, too. An item may then be computed twice and is still answered once; the
+  // servers are taken to serve the same weights.
+  int attempts = 1;
 };
 
 // One item's answer: its key and its result, put together from all its parts.
@@ -68,7 +75,8 @@ class EmbedStream final {
  private:
   friend class Client;
   class Impl;
-  EmbedStream(const StreamOptions& options, std::unique_ptr<ClientStreamCall> call);
+  using OpenCall = std::function<std::unique_ptr<ClientStreamCall>()>;
+  EmbedStream(const StreamOptions& options, OpenCall open);
 
   const std::unique_ptr<Impl> impl_;
 };

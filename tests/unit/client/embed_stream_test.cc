@@ -3,9 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -17,6 +19,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Pair;
 using Stream = FakeServer::Stream;
 
 v1::EmbedStreamResponse Answer(uint64_t key, const std::string& id = "") {
@@ -285,6 +288,152 @@ TEST(EmbedStream, AnAnswerThatWasNotAskedForAndOneThatIsMissingAreErrors) {
 TEST(EmbedStream, NoServerIsUnavailable) {
   const auto stream = (*Client::Create({.server = "127.0.0.1:1"}))->OpenStream({});
   EXPECT_EQ(stream->Read().status().code(), absl::StatusCode::kUnavailable);
+}
+
+// ---- A stream that is opened again.
+
+grpc::Status Draining() { return grpc::Status(grpc::StatusCode::UNAVAILABLE, "draining"); }
+
+// So that what is tried again is tried by the stream.
+std::unique_ptr<EmbedStream> OpenPersistent(const FakeServer& server, int attempts, int64_t chunk_bytes = 1 << 20) {
+  const auto client = Client::Create({.server = server.address(), .attempts = 1});
+  return (*client)->OpenStream({.max_items = 16, .chunk_bytes = chunk_bytes, .deadline = Soon(), .attempts = attempts});
+}
+
+TEST(EmbedStream, WhatABrokenStreamLeftUnansweredIsSentAgainAndAnsweredOnce) {
+  std::atomic<int> calls = 0;
+  FakeServer server([&](Stream& stream) {
+    if (++calls > 1) return Echo(stream);
+    v1::EmbedStreamRequest request;
+    for (int i = 0; i < 3; ++i) stream.Read(&request);
+    stream.Write(Answer(2, "first"));
+    return Draining();
+  });
+  const auto stream = OpenPersistent(server, /*attempts=*/3);
+  for (uint64_t key : {1, 2, 3}) ASSERT_TRUE(stream->Write(key, ImageItem("x", std::to_string(key))).ok());
+  stream->WritesDone();
+  std::map<uint64_t, std::string> answers;
+  for (int i = 0; i < 3; ++i) {
+    const auto answer = stream->Read();
+    ASSERT_TRUE(answer.ok() && *answer) << answer.status();
+    EXPECT_TRUE(answers.emplace((*answer)->key, (*answer)->result.id).second);
+  }
+  EXPECT_THAT(answers, ElementsAre(Pair(1, "1"), Pair(2, "first"), Pair(3, "3")));
+  EXPECT_TRUE(stream->Read().ok());  // the half-close reached the second call
+  EXPECT_EQ(calls, 2);
+}
+
+TEST(EmbedStream, AnItemOfManyPartsIsSentAgainFromItsBeginning) {
+  std::atomic<int> calls = 0;
+  FakeServer server([&](Stream& stream) {
+    const bool first = ++calls == 1;
+    std::string bytes;
+    for (v1::EmbedStreamRequest request; stream.Read(&request);) {
+      if (request.part().offset() != bytes.size()) return grpc::Status(grpc::StatusCode::INTERNAL, "a part is missing");
+      bytes += request.part().data();
+      if (first && bytes.size() > 3000) return Draining();
+      if (bytes.size() == request.part().total()) stream.Write(Answer(request.key(), std::to_string(bytes.size())));
+    }
+    return grpc::Status::OK;
+  });
+  const auto stream = OpenPersistent(server, /*attempts=*/3, /*chunk_bytes=*/1000);
+  ASSERT_TRUE(stream->Write(5, ImageItem(std::string(9000, 'x'))).ok());
+  stream->WritesDone();
+  const auto answer = stream->Read();
+  ASSERT_TRUE(answer.ok() && *answer) << answer.status();
+  EXPECT_GT(std::stoi((*answer)->result.id), 9000);
+  EXPECT_EQ(calls, 2);
+}
+
+TEST(EmbedStream, AStreamThatBreaksAgainAndAgainEndsWithItsLastStatus) {
+  std::atomic<int> calls = 0;
+  FakeServer server([&](Stream&) {
+    ++calls;
+    return Draining();
+  });
+  const auto stream = OpenPersistent(server, /*attempts=*/3);
+  EXPECT_TRUE(stream->Write(1, ImageItem("x")).ok());
+  EXPECT_EQ(stream->Read().status(), absl::UnavailableError("draining"));
+  EXPECT_EQ(stream->Read().status(), absl::UnavailableError("draining"));
+  EXPECT_EQ(stream->Write(2, ImageItem("x")).code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(calls, 3);
+}
+
+TEST(EmbedStream, ManyItemsOverAStreamThatBreaksOftenAreEachAnsweredOnce) {
+  FakeServer server([](Stream& stream) {
+    v1::EmbedStreamRequest request;
+    for (int i = 0; stream.Read(&request); ++i) {
+      if (i == 13) return Draining();
+      if (i % 5 != 4) stream.Write(Answer(request.key(), request.item().id()));  // the fifth is left to the next call
+    }
+    return Draining();
+  });
+  const auto stream = OpenPersistent(server, /*attempts=*/3);
+  constexpr uint64_t kItems = 60;
+  std::jthread writer([&] {
+    for (uint64_t key = 0; key < kItems; ++key) {
+      EXPECT_TRUE(stream->Write(key, ImageItem("x", std::to_string(key))).ok());
+    }
+    stream->WritesDone();
+  });
+  std::set<uint64_t> answered;
+  while (answered.size() < kItems) {
+    const auto answer = stream->Read();
+    ASSERT_TRUE(answer.ok() && *answer) << answer.status();
+    EXPECT_EQ((*answer)->result.id, std::to_string((*answer)->key));
+    EXPECT_TRUE(answered.insert((*answer)->key).second);
+  }
+}
+
+v1::EmbedStreamResponse Unavailable(uint64_t key) {
+  v1::EmbedStreamResponse response = Answer(key);
+  response.mutable_result()->mutable_status()->set_code(static_cast<uint32_t>(absl::StatusCode::kUnavailable));
+  return response;
+}
+
+TEST(EmbedStream, AnItemThatIsAnsweredUnavailableIsSentAgain) {
+  FakeServer server([](Stream& stream) {
+    int count = 0;
+    for (v1::EmbedStreamRequest request; stream.Read(&request);) {
+      stream.Write(++count < 3 ? Unavailable(request.key()) : Answer(request.key(), request.item().id()));
+    }
+    return grpc::Status::OK;
+  });
+  const auto stream = OpenPersistent(server, /*attempts=*/4);
+  ASSERT_TRUE(stream->Write(5, ImageItem("x", "five")).ok());
+  const auto answer = stream->Read();
+  ASSERT_TRUE(answer.ok() && *answer) << answer.status();
+  EXPECT_EQ((*answer)->result.id, "five");
+  stream->WritesDone();
+  const auto end = stream->Read();
+  EXPECT_TRUE(end.ok() && !end->has_value()) << end.status();
+}
+
+TEST(EmbedStream, AnItemThatIsUnavailableAfterTheHalfCloseGoesOnAnotherCall) {
+  std::atomic<int> calls = 0;
+  FakeServer server([&](Stream& stream) {
+    const bool first = ++calls == 1;
+    std::vector<uint64_t> keys;
+    for (v1::EmbedStreamRequest request; stream.Read(&request);) keys.push_back(request.key());
+    for (uint64_t key : keys) stream.Write(first ? Unavailable(key) : Answer(key));
+    return grpc::Status::OK;
+  });
+  const auto stream = OpenPersistent(server, /*attempts=*/3);
+  ASSERT_TRUE(stream->Write(5, ImageItem("x")).ok());
+  stream->WritesDone();
+  const auto answer = stream->Read();
+  ASSERT_TRUE(answer.ok() && *answer) << answer.status();
+  EXPECT_TRUE((*answer)->result.status.ok());
+  const auto end = stream->Read();
+  EXPECT_TRUE(end.ok() && !end->has_value()) << end.status();
+  EXPECT_EQ(calls, 2);
+}
+
+TEST(EmbedStream, CancelEndsTheWaitForAServer) {
+  FakeServer server([](Stream&) { return Draining(); });
+  const auto stream = OpenPersistent(server, /*attempts=*/1000);
+  std::jthread cancels([&] { stream->Cancel(); });
+  EXPECT_EQ(stream->Read().status().code(), absl::StatusCode::kCancelled);
 }
 
 TEST(EmbedStream, TheRequestIdReachesTheServer) {
