@@ -1,0 +1,164 @@
+"""What the load scripts of this folder share: servers, `vitower bench`, figures from /metrics and /proc, tables.
+
+    VITOWER_BIN_DIR=build/release/bin .venv/bin/python tests/load/SCRIPT.py [--seconds N]
+
+Each script says in its header what it shows and exits with 1, naming it, where that does not hold. They want a quiet
+machine and release programs; with a few --seconds they only show that they run.
+"""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import threading
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/support"))
+
+from puppet import BIN, Puppet  # noqa: E402
+
+VITOWER = BIN / "vitower"
+__all__ = ["BIN", "ROOT", "VITOWER", "Bench", "Puppet", "Sampler", "Table", "Verdict", "batcher_bound", "bench", "machine",
+           "process_counts", "slope_per_minute", "svg_plot"]
+
+
+def machine():
+    """One line about where figures come from."""
+    cpu = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())[1]
+    return f"{cpu}, {len(os.sched_getaffinity(0))} cores, programs of {BIN}"
+
+
+class Bench:
+    """A running `vitower bench`; `report` waits for its end and returns its JSON."""
+
+    def __init__(self, *addresses, mix, seconds, warm_up=2.0, **flags):
+        command = [VITOWER, "bench", "--quiet", "--output", "-", "--mix", mix, "--duration", f"{seconds:g}s", "--warm-up",
+                   f"{warm_up:g}s"]
+        for address in addresses:
+            command += ["--server", address]
+        for name, value in flags.items():
+            command += [f"--{name.replace('_', '-')}"] + ([] if value is True else [value])
+        self.process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def report(self):
+        out, err = self.process.communicate()
+        if not out:
+            raise RuntimeError(f"vitower bench: {err}")
+        return json.loads(out)
+
+
+def bench(*addresses, **settings):
+    return Bench(*addresses, **settings).report()
+
+
+def process_counts(pid):
+    """(threads, file descriptors, resident MB) of a process."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    number = {key: int(re.search(rf"^{key}:\s+(\d+)", status, re.MULTILINE)[1]) for key in ("Threads", "VmRSS")}
+    return number["Threads"], len(os.listdir(f"/proc/{pid}/fd")), number["VmRSS"] / 1024
+
+
+class Sampler:
+    """Calls `take` every `every` seconds on a thread of its own; `samples` are (seconds since the start, value)."""
+
+    def __init__(self, take, every=0.25):
+        self.samples = []
+        self._take, self._every, self._stop = take, every, threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self):
+        self._start = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *ignored):
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self):
+        while not self._stop.wait(self._every):
+            value = self._take()
+            self.samples.append((time.monotonic() - self._start, value))
+
+    @staticmethod
+    def busy_seconds(server):
+        """Of all devices of a server."""
+        return sum(value for name, value in server.metrics().items()
+                   if name.startswith("vitower_device_busy_seconds_total"))
+
+    def share(self, skip):
+        """How fast a counter of seconds grew, a second, while it grew; `skip` seconds of its beginning are left out."""
+        growing = [i for i in range(1, len(self.samples)) if self.samples[i][1] > self.samples[i - 1][1]]
+        if not growing:
+            return 0.0
+        inside = [sample for sample in self.samples[growing[0] : growing[-1]]
+                  if sample[0] >= self.samples[growing[0]][0] + skip]
+        if len(inside) < 2:
+            return 0.0
+        return (inside[-1][1] - inside[0][1]) / (inside[-1][0] - inside[0][0])
+
+
+def batcher_bound(queued_patches, budget_patches, largest_patches, us_per_patch, shortest_seconds, devices=1):
+    """Seconds within which an item is computed, by the bound in server/batcher.h (no delay, one priority): its wait,
+    and the pass it is in."""
+    forward = max(shortest_seconds, us_per_patch * 1e-6 * max(budget_patches, largest_patches))
+    return (2 * queued_patches / (budget_patches * devices) + 2) * forward + forward
+
+
+def slope_per_minute(samples):
+    """Of the line through (seconds, value) with the least squares."""
+    count = len(samples)
+    mean_x, mean_y = (sum(axis) / count for axis in zip(*samples, strict=True))
+    spread = sum((x - mean_x) ** 2 for x, _ in samples)
+    return 60 * sum((x - mean_x) * (y - mean_y) for x, y in samples) / spread
+
+
+class Table:
+    """A Markdown table that is printed row by row."""
+
+    def __init__(self, *columns):
+        print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns), flush=True)
+
+    def row(self, *cells):
+        print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
+
+
+class Verdict:
+    """What must hold; `exit_code` says whether all of it did."""
+
+    def __init__(self):
+        self.exit_code = 0
+
+    def check(self, holds, text):
+        print(f"{'holds' if holds else 'FAILS'}: {text}", flush=True)
+        if not holds:
+            self.exit_code = 1
+
+
+def svg_plot(samples, title, unit, width=720, height=300):
+    """A line through (seconds, value), with axes, as the text of an SVG file."""
+    left, bottom, top, right = 60, 36, 30, 14
+    end, high = max(x for x, _ in samples), max(y for _, y in samples) * 1.1
+    across = (width - left - right) / max(end, 1e-9)
+    up = (height - top - bottom) / max(high, 1e-9)
+
+    def place(x, y):
+        return f"{left + x * across:.1f},{height - bottom - y * up:.1f}"
+
+    lines = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
+             f'<rect width="{width}" height="{height}" fill="white"/>', f'<text x="{left}" y="18">{title}</text>']
+    for i in range(5):
+        y = high * i / 4
+        at = height - bottom - y * up
+        lines.append(f'<path d="M{left},{at:.1f}H{width - right}" stroke="#ddd"/>'
+                     f'<text x="{left - 6}" y="{at + 4:.1f}" text-anchor="end">{y:.0f}</text>')
+    for i in range(6):
+        x = end * i / 5
+        lines.append(f'<text x="{left + x * across:.1f}" y="{height - bottom + 16}" text-anchor="middle">{x / 60:.1f}</text>')
+    lines.append(f'<text x="{width - right}" y="{height - 6}" text-anchor="end">minutes</text><text x="6" y="18">{unit}</text>')
+    lines.append(f'<polyline points="{" ".join(place(x, y) for x, y in samples)}" fill="none" stroke="#06c" '
+                 'stroke-width="1.5"/></svg>')
+    return "\n".join(lines) + "\n"
