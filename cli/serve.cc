@@ -91,6 +91,8 @@ class Serve final : public Command {
                 kServeExamples) {
     AddModelOptions();
     AddAddressOptions();
+    AddLockOptions();
+    AddConnectionOptions();
     AddLimitOptions();
     AddBatchOptions();
   }
@@ -118,12 +120,47 @@ class Serve final : public Command {
     options().Add({"metrics-listen", "HOST:PORT", server_.metrics_listen,
                    "of the metrics' HTTP, over IPv4 only and on a port other than gRPC's; port 0 picks a free one"},
                   IntoText(&server_.metrics_listen));
-    options().Add({"drain-delay", "TIME", FormatDuration(server_.drain_delay),
-                   "how long a stopping server says that it is not ready and still serves, until balancers know"},
-                  Into(&server_.drain_delay, ParseSeconds));
-    options().Add({"drain-timeout", "TIME", FormatDuration(server_.drain_timeout),
-                   "how long a stopping server waits for accepted work"},
-                  Into(&server_.drain_timeout, ParseSeconds));
+    AddTime("drain-delay", &server_.drain_delay,
+            "how long a stopping server says that it is not ready and still serves, until balancers know");
+    AddTime("drain-timeout", &server_.drain_timeout, "how long a stopping server waits for accepted work");
+  }
+
+  void AddLockOptions() {
+    options().Add(
+        {"tls-cert", "FILE", "",
+         "PEM file of the server's certificate chain: calls are encrypted (default: plain text); this and the "
+         "three below are read again when they change"},
+        IntoText(&server_.tls_cert));
+    options().Add({"tls-key", "FILE", "", "PEM file of its private key, without a password"},
+                  IntoText(&server_.tls_key));
+    options().Add({"tls-client-ca", "FILE", "",
+                   "PEM file of CAs: clients must show a certificate of one of them (default: none is asked for)"},
+                  IntoText(&server_.tls_client_ca));
+    options().Add({"auth-tokens", "FILE", "",
+                   "lines NAME:TOKEN: calls must carry the metadata authorization: Bearer TOKEN, health and reflection "
+                   "excepted (default: no token is asked for)"},
+                  IntoText(&server_.auth_tokens));
+    options().AddSwitch("plain-text-tokens", "let tokens travel without TLS, as behind a proxy that has it",
+                        &server_.plain_text_tokens);
+    options().Add({"reflection", "on|off", "on", "tell clients such as grpcurl what the API is"},
+                  Into(&server_.reflection, ParseBool));
+  }
+
+  void AddConnectionOptions() {
+    AddCount("max-connections", &server_.max_connections, "to the port of gRPC; further ones are closed at once");
+    AddCount("max-concurrent-streams", &server_.max_concurrent_streams,
+             "calls under way on one connection; further ones wait in the client");
+    AddTime("handshake-timeout", &server_.handshake_timeout, "from a connection until TLS and HTTP/2 are agreed on");
+    AddTime("max-connection-idle", &server_.max_connection_idle, "of a connection without calls (0: no limit)");
+    AddTime("max-connection-age", &server_.max_connection_age,
+            "after which a connection takes no new calls, so that clients come back and reach new replicas too (0: no "
+            "limit)");
+    AddTime("max-connection-age-grace", &server_.max_connection_age_grace,
+            "for the calls and streams that run on it then, before they are cut (0: no limit)");
+  }
+
+  void AddTime(const char* name, std::chrono::seconds* target, const char* help) {
+    options().Add({name, "TIME", FormatDuration(*target), help}, Into(target, ParseSeconds));
   }
 
   void AddLimitOptions() {
@@ -187,6 +224,8 @@ class Serve final : public Command {
     }
 
     if (status = CheckListen(server_); !status.ok()) return Fail(ExitCode::kFailure, std::string(status.message()));
+
+    if (status = CheckLocks(server_); !status.ok()) return Fail(ExitCode::kFailure, std::string(status.message()));
 
     StopSignals signals;  // before any thread starts
     InitLogging(log_format_, log_level_);

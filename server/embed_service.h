@@ -3,19 +3,21 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include "server/gate.h"
 #include "server/rpc.h"
 #include "vitower/v1/vitower.grpc.pb.h"
 
 namespace vitower {
 
 // The RPCs: from bytes to a Call and back. Embed and EmbedStream are raw, so that parsing and serialising are ours to
-// measure and copy nothing twice. Handlers do not block. Thread-safe.
+// measure and copy nothing twice. A call that the gate refuses ends before
+// anything is done for it. Handlers do not block. Thread-safe.
 class EmbedService final
     : public v1::VisionEmbedder::WithRawCallbackMethod_Embed<v1::VisionEmbedder::WithRawCallbackMethod_EmbedStream<
           v1::VisionEmbedder::WithCallbackMethod_GetModelInfo<v1::VisionEmbedder::Service>>> {
  public:
-  EmbedService(v1::ModelInfo model_info, Lifecycle& lifecycle, Metrics& metrics, Clock& clock)
-      : rpc_{std::move(model_info), lifecycle, metrics, clock} {}
+  EmbedService(v1::ModelInfo model_info, const Gate& gate, Lifecycle& lifecycle, Metrics& metrics, Clock& clock)
+      : gate_(gate), rpc_{std::move(model_info), lifecycle, metrics, clock} {}
 
   // Before the state is kServing. `pipeline` must outlive the service's last call.
   void SetPipeline(Pipeline* pipeline) { rpc_.pipeline = pipeline; }
@@ -28,6 +30,7 @@ class EmbedService final
                                          v1::ModelInfo* reply) override;
 
  private:
+  const Gate& gate_;
   Rpc rpc_;
 };
 

@@ -109,12 +109,34 @@ struct Metrics::Impl {
   Histogram& batch_fill =
       OneHistogram("vitower_batch_fill_ratio", "Patches of a forward pass against the budget.", RatioBuckets());
 
+  prometheus::Family<Counter>& auth_failures = BuildCounter()
+                                                   .Name("vitower_auth_failures_total")
+                                                   .Help("Calls refused for their token, by reason.")
+                                                   .Register(*registry);
+  prometheus::Family<Counter>& reloads =
+      BuildCounter()
+          .Name("vitower_reloads_total")
+          .Help("Changed files of tokens and certificates, by whether they could be used.")
+          .Register(*registry);
+  prometheus::Family<Counter>& connections_seen = BuildCounter()
+                                                      .Name("vitower_connections_total")
+                                                      .Help("Connections taken, and refused for --max-connections.")
+                                                      .Register(*registry);
+  Gauge& connections = OneGauge("vitower_connections", "Connections to the port of gRPC; up to a second old.");
+  Gauge& certificate_expiry = OneGauge("vitower_tls_certificate_expiry_timestamp_seconds",
+                                       "When the certificate in use expires; 0 where there is none.");
+
   std::unique_ptr<MetricsEndpoint> endpoint;  // last: it reads the above
 
   Impl() {
     AddStages();
     AddReasons();
     AddItemsAndRequests();
+    for (const char* outcome : {"taken", "refused"}) connections_seen.Add({{"outcome", outcome}});
+    for (const char* reason : {"missing", "malformed", "unknown"}) auth_failures.Add({{"reason", reason}});
+    for (const char* file : {"certificates", "tokens"}) {
+      for (const char* outcome : {"used", "refused"}) reloads.Add({{"file", file}, {"outcome", outcome}});
+    }
     BuildGauge()
         .Name("vitower_build_info")
         .Help("1; the version is in the label.")
@@ -208,7 +230,8 @@ void Metrics::SetLimits(const ServerOptions& options) {
       {"max_request_bytes", options.max_request_bytes}, {"max_reply_bytes", options.max_reply_bytes},
       {"max_request_items", options.max_request_items}, {"max_image_pixels", options.max_image_pixels},
       {"max_item_patches", options.max_item_patches},   {"max_batch_patches", options.max_batch_patches},
-      {"max_queue_patches", options.max_queue_patches}, {"max_inflight_bytes", options.max_inflight_bytes}};
+      {"max_queue_patches", options.max_queue_patches}, {"max_inflight_bytes", options.max_inflight_bytes},
+      {"max_connections", options.max_connections}};
   for (const auto& [name, limit] : limits) family.Add({{"name", name}}).Set(static_cast<double>(limit));
 }
 
@@ -233,6 +256,19 @@ void Metrics::CountSent(int64_t bytes) { impl_->sent.Increment(static_cast<doubl
 void Metrics::CountRejected(Fault reason) { impl_->rejected.at(reason)->Increment(); }
 void Metrics::CountDropped(Fault reason) { impl_->dropped.at(reason)->Increment(); }
 void Metrics::CountNonfinite() { impl_->nonfinite.Increment(); }
+void Metrics::CountAuthFailure(std::string_view reason) {
+  impl_->auth_failures.Add({{"reason", Str(reason)}}).Increment();
+}
+void Metrics::CountConnection(bool taken) {
+  impl_->connections_seen.Add({{"outcome", taken ? "taken" : "refused"}}).Increment();
+}
+void Metrics::CountReload(std::string_view file, bool used) {
+  impl_->reloads.Add({{"file", Str(file)}, {"outcome", used ? "used" : "refused"}}).Increment();
+}
+void Metrics::SetConnections(int64_t connections) { impl_->connections.Set(static_cast<double>(connections)); }
+void Metrics::SetCertificateExpiry(std::chrono::system_clock::time_point expires) {
+  impl_->certificate_expiry.Set(std::chrono::duration<double>(expires.time_since_epoch()).count());
+}
 
 void Metrics::CountItem(std::string_view kind, absl::StatusCode code) {
   impl_->items.Add({{"kind", Str(kind)}, {"code", Str(CodeName(code))}}).Increment();

@@ -40,6 +40,11 @@ class Metrics final {
   void CountDropped(Fault reason);
   void CountItem(std::string_view kind, absl::StatusCode code);
   void CountNonfinite();
+  void CountAuthFailure(std::string_view reason);  // "missing", "malformed" or "unknown"
+  void CountConnection(bool taken);
+  void CountReload(std::string_view file, bool used);  // "tokens" or "certificates"
+  void SetConnections(int64_t connections);
+  void SetCertificateExpiry(std::chrono::system_clock::time_point expires);
   void CountEncoded(int64_t patches, int64_t tokens);
 
   void ObserveStage(Stage stage, double seconds);

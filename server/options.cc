@@ -13,6 +13,7 @@ namespace vitower {
 namespace {
 
 constexpr int64_t kMany = int64_t{1} << 40;
+constexpr int64_t kMonth = 2'000'000;                   // of milliseconds gRPC takes an int
 constexpr int64_t kMaxBatchPatches = int64_t{1} << 22;  // 3 GiB of pixels for the warm-up
 
 struct Range {
@@ -43,6 +44,12 @@ absl::Status CheckRanges(const ServerOptions& options) {
       {"--max-video-frames", options.max_video_frames, 1, kMany},
       {"--max-stream-items", options.max_stream_items, 1, 1'000'000},
       {"--stream-chunk-bytes", options.stream_chunk_bytes, 64 << 10, 3 << 20},
+      {"--max-connections", options.max_connections, 1, 1'000'000},
+      {"--max-concurrent-streams", options.max_concurrent_streams, 1, 1'000'000},
+      {"--handshake-timeout (seconds)", options.handshake_timeout.count(), 1, 3'600},
+      {"--max-connection-idle (seconds)", options.max_connection_idle.count(), 0, kMonth},
+      {"--max-connection-age (seconds)", options.max_connection_age.count(), 0, kMonth},
+      {"--max-connection-age-grace (seconds)", options.max_connection_age_grace.count(), 0, kMonth},
       {"--preprocess-threads", options.preprocess_threads, 0, 1024},
       {"--device-stall-timeout (milliseconds)", options.device_stall_timeout.count(), 0, 86'400'000},
       {"--drain-delay (seconds)", options.drain_delay.count(), 0, 86'400},
@@ -76,11 +83,28 @@ absl::Status CheckAddresses(const ServerOptions& options) {
                                           options.metrics_listen, "\": the two need a port each"));
 }
 
+// What belongs together among TLS and tokens.
+absl::Status CheckSecurity(const ServerOptions& options) {
+  if (options.tls_cert.empty() != options.tls_key.empty()) {
+    return BadInput(
+        options.tls_cert.empty() ? "--tls-key is given without --tls-cert" : "--tls-cert is given without --tls-key",
+        ": a certificate and its key belong together");
+  }
+  if (!options.tls_client_ca.empty() && options.tls_cert.empty()) {
+    return BadInput("--tls-client-ca is given without --tls-cert and --tls-key: only TLS has client certificates");
+  }
+  if (options.auth_tokens.empty() || !options.tls_cert.empty() || options.plain_text_tokens) return absl::OkStatus();
+  return BadInput(
+      "--auth-tokens without --tls-cert: tokens would travel unencrypted. Where that is meant, as behind a proxy that "
+      "does TLS, --plain-text-tokens says so");
+}
+
 }  // namespace
 
 absl::StatusOr<ServerOptions> ResolveOptions(ServerOptions options) {
   if (absl::Status ranges = CheckRanges(options); !ranges.ok()) return ranges;
   if (absl::Status addresses = CheckAddresses(options); !addresses.ok()) return addresses;
+  if (absl::Status security = CheckSecurity(options); !security.ok()) return security;
   if (options.max_queue_patches == 0) {
     options.max_queue_patches = std::max(16 * options.max_batch_patches, options.max_item_patches);
   }

@@ -1,6 +1,5 @@
 #include "server/server.h"
 
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
@@ -11,6 +10,7 @@
 
 #include "server/clock.h"
 #include "server/embed_service.h"
+#include "server/front_door.h"
 #include "server/health_service.h"
 #include "server/lifecycle.h"
 #include "server/log.h"
@@ -37,13 +37,6 @@ Pipeline::Options PipelineOptions(const ServerOptions& options) {
   out.device_stall_timeout = options.device_stall_timeout;
   out.preprocess_threads = options.preprocess_threads;
   return out;
-}
-
-// For what calls hold before they have a permit and while gRPC copies: twice what has one, and a message more.
-size_t GrpcMemoryBytes(const ServerOptions& options) {
-  constexpr int64_t kLeast = 64LL << 20;  // connections need some themselves
-  const int64_t bytes = 2 * options.max_inflight_bytes + options.max_request_bytes;
-  return static_cast<size_t>(std::max(bytes, kLeast));
 }
 
 absl::Status CheckEncoders(const std::vector<std::unique_ptr<Encoder>>& encoders) {
@@ -104,6 +97,7 @@ class ServerImpl final : public Server {
   // Destroyed from below. Drain has ended every call by then; the workers, which tell the lifecycle when they are warm,
   // end before gRPC does.
   HealthService health_{lifecycle_};
+  std::unique_ptr<FrontDoor> door_;
   std::unique_ptr<EmbedService> service_;
   std::unique_ptr<grpc::Server> grpc_;
   std::unique_ptr<Pipeline> pipeline_;
@@ -141,28 +135,19 @@ HttpPages ServerImpl::HealthPages() const {
 }
 
 absl::Status ServerImpl::Listen(const EncoderInfo& info, const std::string& devices) {
-  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-  service_ = std::make_unique<EmbedService>(DescribeModel(info, devices, options_), lifecycle_, metrics_, clock_);
+  absl::StatusOr<std::unique_ptr<FrontDoor>> door = FrontDoor::Create(options_, metrics_);
+  if (!door.ok()) return door.status();
+  door_ = *std::move(door);
+  port_ = door_->port();
+  service_ = std::make_unique<EmbedService>(DescribeModel(info, devices, options_), door_->gate(), lifecycle_, metrics_,
+                                            clock_);
   grpc::ServerBuilder builder;
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);         // else a second server would take half of the calls
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);  // else a call whose client died keeps its permit
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
-  // Clients of idle streams ping too, to see a server that is gone; gRPC would close their connection for it.
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 9'000);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-  grpc::ResourceQuota quota("vitower");
-  builder.SetResourceQuota(quota.Resize(GrpcMemoryBytes(options_)));
-  builder.SetMaxReceiveMessageSize(static_cast<int>(options_.max_request_bytes));
-  // gRPC would inflate a message before it looks at its size.
-  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
-  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
-  builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(), &port_);
+  door_->Install(builder);
   builder.RegisterService(service_.get());
   builder.RegisterService(&health_);
   grpc_ = builder.BuildAndStart();
-  if (!grpc_ || port_ <= 0) {
-    return MakeStatus(Fault::kNotReady, Cat("cannot listen on ", options_.listen, " (--listen): is the port in use?"));
-  }
+  if (!grpc_) return MakeStatus(Fault::kNotReady, "gRPC could not start; its reason is in the log");
+  door_->Open();
   return absl::OkStatus();
 }
 
@@ -188,6 +173,7 @@ absl::Status ServerImpl::DrainOnce() {
   lifecycle_.Advance(State::kDraining);
   const size_t unfinished = lifecycle_.WaitForCalls(clock_.Now() + options_.drain_timeout);
   const size_t aborted = unfinished > 0 ? lifecycle_.AbortCalls() : 0;
+  if (door_) door_->Close();
   if (grpc_) grpc_->Shutdown(std::chrono::system_clock::now() + kConnectionGrace);
   if (pipeline_) pipeline_->Stop();
   lifecycle_.Advance(State::kStopped);

@@ -40,6 +40,22 @@ struct ServerOptions {
   // A pass that takes longer is stuck: its device is taken out of service until it comes back. Of a pass that fills
   // max_batch_patches; a larger item has more, by its work. 0: ten times the warm-up, at least a minute.
   std::chrono::milliseconds device_stall_timeout{0};
+  // PEM files, read again when they change. The key has no password. Without tls_cert calls travel in plain text.
+  std::string tls_cert{};       // the server's certificate chain
+  std::string tls_key{};        // its private key
+  std::string tls_client_ca{};  // whom clients' certificates must come from; empty: clients need none
+  // NAME:TOKEN lines, read again when they change; empty: calls need no token. Health and reflection never do.
+  std::string auth_tokens{};
+  bool plain_text_tokens = false;                 // else auth_tokens needs tls_cert
+  bool reflection = true;                         // tells anybody who asks what the API is
+  int64_t max_connections = 4096;                 // further ones are closed at once
+  int64_t max_concurrent_streams = 1024;          // calls under way on one connection; further ones wait in the client
+  std::chrono::seconds handshake_timeout{20};     // from the connection until HTTP/2 is agreed on
+  std::chrono::seconds max_connection_idle{600};  // without a call; 0: for ever
+  // A connection is told to go so long after it came, a tenth more or less, and takes no new calls: clients come back,
+  // and balancers send them elsewhere. 0: never. What runs on it is cut after the grace; 0: never.
+  std::chrono::seconds max_connection_age{0};
+  std::chrono::seconds max_connection_age_grace{0};
   int preprocess_threads = 0;              // 0: one for each core this process may use, its CPU quota rounded up
   // How long a server that is to stop says so (health: NOT_SERVING) and still serves: until balancers have heard of it.
   std::chrono::seconds drain_delay{0};
@@ -49,6 +65,10 @@ struct ServerOptions {
 // That both addresses can be listened on now: for an error before a model is loaded, which takes long. Nothing is kept:
 // where another process is quicker, Start fails, too. UNAVAILABLE names the flag, the address and why.
 absl::Status CheckListen(const ServerOptions& options);
+
+// That the files of TLS and tokens can be used now: for an error before a model is loaded, as well. INVALID_ARGUMENT
+// names the flag, the file and what is wrong with it.
+absl::Status CheckLocks(const ServerOptions& options);
 
 // The gRPC service with its batcher, workers, metrics endpoint, health and reflection.
 // Owns everything it starts. Thread-safe.

@@ -42,6 +42,15 @@ void AddLimits(CLI::App& app, ServerOptions& server) {
   app.add_option("--preprocess-threads", server.preprocess_threads)->capture_default_str();
 }
 
+void AddLocks(CLI::App& app, ServerOptions& server) {
+  app.add_option("--tls-cert", server.tls_cert);
+  app.add_option("--tls-key", server.tls_key);
+  app.add_option("--tls-client-ca", server.tls_client_ca);
+  app.add_option("--auth-tokens", server.auth_tokens);
+  app.add_flag("--plain-text-tokens", server.plain_text_tokens);
+  app.add_option("--max-connections", server.max_connections)->capture_default_str();
+}
+
 void AddFlags(CLI::App& app, Flags& flags) {
   app.add_option("--listen", flags.server.listen, "HOST:PORT of gRPC")->capture_default_str();
   app.add_option("--metrics-listen", flags.server.metrics_listen, "HOST:PORT of metrics")->capture_default_str();
@@ -59,6 +68,7 @@ void AddFlags(CLI::App& app, Flags& flags) {
   app.add_option("--devices", flags.devices, "how many of them")->check(CLI::Range(1, 64))->capture_default_str();
   app.add_option("--max-batch-delay-us", flags.max_batch_delay_us)->capture_default_str();
   AddLimits(app, flags.server);
+  AddLocks(app, flags.server);
 }
 
 bool WriteFile(const std::string& path, const std::string& text) {

@@ -24,6 +24,7 @@ constexpr const char* kNames[] = {
     "process_start_time_seconds gauge",
     "process_threads gauge",
     "process_virtual_memory_bytes gauge",
+    "vitower_auth_failures_total counter",
     "vitower_batch_fill_ratio histogram",
     "vitower_batch_items histogram",
     "vitower_batch_patches histogram",
@@ -31,6 +32,8 @@ constexpr const char* kNames[] = {
     "vitower_build_info gauge",
     "vitower_bytes_received_total counter",
     "vitower_bytes_sent_total counter",
+    "vitower_connections gauge",
+    "vitower_connections_total counter",
     "vitower_device_budget_patches gauge",
     "vitower_device_busy_seconds_total counter",
     "vitower_device_memory_bytes gauge",
@@ -44,9 +47,11 @@ constexpr const char* kNames[] = {
     "vitower_queue_items gauge",
     "vitower_queue_patches gauge",
     "vitower_rejected_total counter",
+    "vitower_reloads_total counter",
     "vitower_request_duration_seconds histogram",
     "vitower_stage_duration_seconds histogram",
     "vitower_state gauge",
+    "vitower_tls_certificate_expiry_timestamp_seconds gauge",
     "vitower_tokens_total counter",
 };
 

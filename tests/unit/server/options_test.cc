@@ -57,6 +57,26 @@ TEST(ResolveOptions, NamesTheFlagTheValueAndTheLimit) {
   EXPECT_THAT(std::string(ResolveOptions(options).status().message()), HasSubstr("--max-batch-patches is 0"));
 }
 
+TEST(ResolveOptions, NamesBothFlagsWhereTlsAndTokensDoNotFitTogether) {
+  const auto refusal = [](const ServerOptions& options) {
+    return std::string(ResolveOptions(options).status().message());
+  };
+  ServerOptions options;
+  options.tls_key = "key";
+  EXPECT_THAT(refusal(options), HasSubstr("--tls-key is given without --tls-cert"));
+  options = {};
+  options.tls_cert = "cert";
+  EXPECT_THAT(refusal(options), HasSubstr("--tls-cert is given without --tls-key"));
+  options = {};
+  options.tls_client_ca = "ca";
+  EXPECT_THAT(refusal(options), HasSubstr("--tls-client-ca is given without --tls-cert"));
+  options = {};
+  options.auth_tokens = "tokens";
+  EXPECT_THAT(refusal(options), HasSubstr("--auth-tokens without --tls-cert"));
+  options.plain_text_tokens = true;
+  EXPECT_EQ(refusal(options), "");
+}
+
 TEST(ResolveOptions, LooksAtBothAddresses) {
   ServerOptions options;
   options.metrics_listen = "9464";

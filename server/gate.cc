@@ -1,0 +1,93 @@
+#include "server/gate.h"
+
+#include <strings.h>
+
+#include <string_view>
+#include <utility>
+
+#include "server/secret_file.h"
+#include "server/status.h"
+
+namespace vitower {
+namespace {
+
+constexpr char kFlag[] = "--auth-tokens";
+constexpr std::string_view kScheme = "Bearer ";
+
+std::string_view View(grpc::string_ref text) { return {text.data(), text.size()}; }
+
+bool StartsWith(std::string_view text, std::string_view start) { return text.substr(0, start.size()) == start; }
+
+class AuthProcessor final : public grpc::AuthMetadataProcessor {
+ public:
+  explicit AuthProcessor(const Gate& gate) : gate_(gate) {}
+
+  bool IsBlocking() const override { return false; }
+
+  grpc::Status Process(const InputMetadata& metadata, grpc::AuthContext* /*context*/, OutputMetadata* /*consumed*/,
+                       OutputMetadata* /*response*/) override {
+    const auto path = metadata.find(":path");
+    if (path != metadata.end() && IsOpen(View(path->second))) return grpc::Status::OK;
+    const absl::Status checked = gate_.Check(metadata);
+    return {static_cast<grpc::StatusCode>(checked.code()), std::string(checked.message())};
+  }
+
+ private:
+  static bool IsOpen(std::string_view path) {
+    return StartsWith(path, "/grpc.health.v1.Health/") || StartsWith(path, "/grpc.reflection.");
+  }
+
+  const Gate& gate_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Gate>> Gate::Create(const std::string& token_file, Metrics& metrics) {
+  std::unique_ptr<Gate> gate(new Gate(token_file, metrics));
+  if (token_file.empty()) return gate;
+  const absl::StatusOr<bool> read = gate->Reload();
+  if (!read.ok()) return read.status();
+  return gate;
+}
+
+absl::StatusOr<bool> Gate::Reload() {
+  absl::StatusOr<std::string> text = ReadSmallFile(kFlag, token_file_);
+  if (!text.ok()) return text.status();
+  {
+    MutexLock lock(mu_);
+    if (text_ == *text) return false;
+  }
+  absl::StatusOr<AuthTokens> tokens = AuthTokens::Parse(*text);
+  if (!tokens.ok()) return BadInput(kFlag, ": ", token_file_, ": ", std::string(tokens.status().message()));
+  MutexLock lock(mu_);
+  text_ = *std::move(text);
+  tokens_ = std::make_shared<AuthTokens>(*std::move(tokens));
+  return true;
+}
+
+std::shared_ptr<const AuthTokens> Gate::Tokens() const {
+  MutexLock lock(mu_);
+  return tokens_;
+}
+
+absl::Status Gate::Check(const Metadata& metadata) const {
+  if (!asks_for_tokens()) return absl::OkStatus();
+  const auto [begin, end] = metadata.equal_range("authorization");
+  if (begin == end) return Refuse("missing", "a token is needed: send the metadata authorization: Bearer TOKEN");
+  const std::string_view value = View(begin->second);
+  const bool bearer = value.size() > kScheme.size() && strncasecmp(value.data(), kScheme.data(), kScheme.size()) == 0;
+  if (!bearer || std::next(begin) != end) return Refuse("malformed", "the metadata authorization is not Bearer TOKEN");
+  if (Tokens()->Knows(value.substr(kScheme.size()))) return absl::OkStatus();
+  return Refuse("unknown", "the token is not known here, or no longer");
+}
+
+absl::Status Gate::Refuse(const char* reason, const char* message) const {
+  metrics_.CountAuthFailure(reason);
+  return absl::UnauthenticatedError(message);
+}
+
+std::shared_ptr<grpc::AuthMetadataProcessor> MakeAuthProcessor(const Gate& gate) {
+  return std::make_shared<AuthProcessor>(gate);
+}
+
+}  // namespace vitower

@@ -1,0 +1,53 @@
+// private header
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/auth_tokens.h"
+#include "server/metrics.h"
+#include "server/mutex.h"
+
+namespace vitower {
+
+// Whether a call may enter: it shows a token that the file of --auth-tokens holds, or there is no such file. Health and
+// reflection ask for none. What is refused is counted by reason. Thread-safe; Check does not block.
+class Gate final {
+ public:
+  using Metadata = std::multimap<grpc::string_ref, grpc::string_ref>;
+
+  // `token_file` empty: open to all. INVALID_ARGUMENT names the file and what is wrong with it.
+  static absl::StatusOr<std::unique_ptr<Gate>> Create(const std::string& token_file, Metrics& metrics);
+
+  // OK, or UNAUTHENTICATED.
+  absl::Status Check(const Metadata& metadata) const;
+
+  // Reads the file again. True where it has changed; with an error what held goes on holding.
+  absl::StatusOr<bool> Reload();
+
+  bool asks_for_tokens() const { return !token_file_.empty(); }
+  std::string names() const { return Tokens()->names(); }
+
+ private:
+  Gate(std::string token_file, Metrics& metrics) : token_file_(std::move(token_file)), metrics_(metrics) {}
+
+  std::shared_ptr<const AuthTokens> Tokens() const;
+  absl::Status Refuse(const char* reason, const char* message) const;
+
+  const std::string token_file_;
+  Metrics& metrics_;
+
+  mutable Mutex mu_;
+  std::string text_ ABSL_GUARDED_BY(mu_);  // of the file when it was last good
+  std::shared_ptr<const AuthTokens> tokens_ ABSL_GUARDED_BY(mu_) = std::make_shared<AuthTokens>();
+};
+
+// For secure connections: refuses before gRPC has taken a message. `gate` must outlive gRPC's server.
+std::shared_ptr<grpc::AuthMetadataProcessor> MakeAuthProcessor(const Gate& gate);
+
+}  // namespace vitower
