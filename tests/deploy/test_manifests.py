@@ -16,8 +16,8 @@ import yaml
 from serving import ROOT, VITOWER
 
 DEPLOY = ROOT / "deploy"
-OVERLAYS = ["base", "overlays/cpu", "overlays/gpu", "overlays/exec-probes", "monitoring"]
-SERVERS = OVERLAYS[1:4]
+OVERLAYS = ["base", "overlays/cpu", "overlays/gpu", "overlays/exec-probes", "overlays/locked", "monitoring"]
+SERVERS = OVERLAYS[1:5]
 
 
 def run(*command, **environment):
@@ -66,7 +66,7 @@ def test_pods_are_confined_and_drain_before_they_are_killed(overlay):
     assert seconds(environment["VITOWER_DRAIN_DELAY"]) > 0 and "lifecycle" not in container
     assert pod["terminationGracePeriodSeconds"] >= drain + 5
     for probe in ["startupProbe", "readinessProbe"]:
-        assert ("exec" in container[probe]) == ("grpc" not in container[probe]) == (overlay == "overlays/exec-probes")
+        assert ("exec" in container[probe]) == ("grpc" not in container[probe]) == (overlay in ("overlays/exec-probes", "overlays/locked"))
 
 
 @pytest.mark.parametrize("overlay", SERVERS)
@@ -138,10 +138,11 @@ def flags_set_by_manifests():
         yield from ((name, value) for name, value in service.get("environment", {}).items() if name.startswith("VITOWER_"))
 
 
-def test_every_variable_is_a_flag_of_serve():
-    known = run(VITOWER, "serve", "--print-config", VITOWER_MODEL="random:tiny")
+def test_every_variable_is_a_flag_of_serve_or_of_its_probe():
+    known = "".join(run(VITOWER, command, "--print-config", VITOWER_MODEL="random:tiny")
+                    for command in ["serve", "healthcheck"])
     for name, value in set(flags_set_by_manifests()):
-        assert re.search(rf"^{name.removeprefix('VITOWER_').lower().replace('_', '-')}\b", known, re.M), f"{name}={value}"
+        assert re.search(rf"^(# )?{name.removeprefix('VITOWER_').lower().replace('_', '-')}\b", known, re.M), f"{name}={value}"
 
 
 def test_compose_waits_longer_than_a_drain():
