@@ -23,6 +23,8 @@ void EmbedReactor::Start(grpc::ByteBuffer& bytes) {
 }
 
 absl::Status EmbedReactor::Open(grpc::ByteBuffer& bytes) {
+  // gRPC hands over none, which is not an empty one, where the connection broke within the request.
+  if (!bytes.Valid()) return MakeStatus(Fault::kCancelled, "the client went away before its request had come");
   const auto request_bytes = static_cast<int64_t>(bytes.Length());
   rpc_.metrics.CountReceived(request_bytes);
   request_id_ = RequestIdOf(context_);

@@ -143,7 +143,10 @@ def main(arguments=None):
 def leaks(puppet, gate, verdict):
     """The counts with nobody connected, before and after a load that meets no fault: a leak of the faults would be above."""
     connections = gate.connections
-    verdict.check(puppet.metrics()["vitower_inflight_bytes"] == 0, "no bytes in flight are left")
+    counts = puppet.metrics()
+    verdict.check(counts["vitower_inflight_bytes"] == 0, "no bytes in flight are left")
+    blamed = sum(counts[f'vitower_rejected_total{{reason="{reason}"}}'] for reason in ("malformed", "no_items"))
+    verdict.check(blamed == 0, f"{blamed:.0f} requests were held for wrong that were only cut")
     with Puppet("--hidden", 512, "--depth", 2) as fresh:
         Bench(fresh.address, mix="raw:224x224", seconds=1, warm_up=0, stream=True, concurrency=16).report()
         fresh.await_idle()

@@ -35,6 +35,7 @@ const char* __tsan_default_suppressions() {
          "race:ServerCallbackReaderWriterImpl::ServerCallbackReaderWriterImpl\n"
          "race:PreBindBacklog\n"
          "race:grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>::InternalBindStream\n"
+         "race:grpc::Status::Status\n"  // of a call, built on one thread and filled in on another
          "race_top:__atomic_base<grpc::\n"
          "race_top:__atomic_base<long>::fetch_sub\n"  // how many operations a client's call still has
          // Ours, but ordered by gRPC: it calls OnCancel after the handler that made the call has returned.
