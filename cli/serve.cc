@@ -72,6 +72,7 @@ absl::Status CheckContradictions(const ServerOptions& options) {
                           "no batch could ever be full");
     if (!status.ok()) return status;
   }
+  if (options.max_inflight_bytes == 0) return absl::OkStatus();
   return CheckAtLeast("--max-inflight-bytes", options.max_inflight_bytes, "--max-request-bytes",
                       options.max_request_bytes, "a request of that size would never be admitted");
 }
@@ -176,11 +177,15 @@ class Serve final : public Command {
                    "of a clip as encoded, however little is sampled"},
                   Into(&server_.max_video_seconds, ParseNumber));
     AddCount("max-item-patches", &server_.max_item_patches, "of one item as resized; above it: INVALID_ARGUMENT");
-    AddBytes("max-inflight-bytes", &server_.max_inflight_bytes,
-             "of requests admitted and not yet answered, of their replies, and of decoded images: 3 bytes a pixel of a "
-             "call's largest images, as many as there are preprocess threads; above it: RESOURCE_EXHAUSTED");
+    AddBytes(
+        "max-inflight-bytes", &server_.max_inflight_bytes,
+        "of requests admitted and not yet answered, of their replies, and of decoded images: 3 bytes a pixel of a "
+        "call's largest images, as many as there are preprocess threads; above it: RESOURCE_EXHAUSTED (0: an eighth of "
+        "the machine's or the container's memory, at least max-request-bytes)");
     AddCount("max-queue-patches", &server_.max_queue_patches,
              "admitted and not yet answered; above it: RESOURCE_EXHAUSTED (0: 16 batches, at least max-item-patches)");
+    AddBytes("cache-bytes", &server_.cache_bytes,
+             "of answers kept for items that come again with the same bytes and options (0: no cache)");
     AddCount("max-stream-items", &server_.max_stream_items,
              "in flight on one EmbedStream: the server reads on only when one is answered");
     AddBytes("stream-chunk-bytes", &server_.stream_chunk_bytes,

@@ -9,51 +9,60 @@
 namespace vitower {
 namespace {
 
-std::optional<Refusal> NeverFits(const Need& need, const Admission::Limits& limits) {
-  if (need.patches > limits.queue_patches) {
+std::string Claimed(int64_t amount, std::string_view unit) {
+  return amount > 0 ? Cat(amount, " ", unit, " set aside for a larger call, ") : "";
+}
+
+}  // namespace
+
+std::optional<Refusal> Admission::NeverFits(const Need& need) const {
+  if (need.patches > patches_.limit()) {
     return Refusal{Fault::kCallTooLarge,
                    Cat("the call needs ", need.patches, " patches, more than the server ever holds: the limit ",
-                       "(--max-queue-patches) is ", limits.queue_patches, "; send fewer items in one call")};
+                       "(--max-queue-patches) is ", patches_.limit(), "; send fewer items in one call")};
   }
-  if (need.bytes > limits.inflight_bytes) {
+  if (need.bytes > bytes_.limit()) {
     return Refusal{
         Fault::kCallTooLarge,
         Cat("the call needs ", need.bytes, " bytes for its request, decoded pictures and reply, more than the server ",
-            "ever holds: the limit (--max-inflight-bytes) is ", limits.inflight_bytes,
+            "ever holds: the limit (--max-inflight-bytes) is ", bytes_.limit(),
             "; send fewer or smaller items in one call")};
   }
   return std::nullopt;
 }
 
-std::optional<Refusal> DoesNotFitNow(const Need& need, const Need& held, const Admission::Limits& limits) {
-  if (held.patches + need.patches > limits.queue_patches) {
-    return Refusal{Fault::kQueueFull, Cat("queue is full: ", held.patches, " patches in flight, the call needs ",
-                                          need.patches, ", the limit (--max-queue-patches) is ", limits.queue_patches)};
+std::optional<Refusal> Admission::DoesNotFitNow(const Need& need, TimePoint now) {
+  if (!patches_.Fits(need.patches, now)) {
+    const std::string claimed = Claimed(patches_.ClaimedFrom(need.patches, now), "patches");
+    return Refusal{Fault::kQueueFull,
+                   Cat("queue is full: ", patches_.held(), " patches in flight, ", claimed, "the call needs ",
+                       need.patches, ", the limit (--max-queue-patches) is ", patches_.limit()),
+                   patches_.Refuse(need.patches, now)};
   }
-  if (held.bytes + need.bytes > limits.inflight_bytes) {
-    return Refusal{Fault::kBytesFull, Cat("memory for calls is full: ", held.bytes, " bytes in flight, the call needs ",
-                                          need.bytes, ", the limit (--max-inflight-bytes) is ", limits.inflight_bytes)};
+  if (!bytes_.Fits(need.bytes, now)) {
+    const std::string claimed = Claimed(bytes_.ClaimedFrom(need.bytes, now), "bytes");
+    return Refusal{Fault::kBytesFull,
+                   Cat("memory for calls is full: ", bytes_.held(), " bytes in flight, ", claimed, "the call needs ",
+                       need.bytes, ", the limit (--max-inflight-bytes) is ", bytes_.limit()),
+                   bytes_.Refuse(need.bytes, now)};
   }
   return std::nullopt;
 }
 
-}  // namespace
-
 std::variant<Permit, Refusal> Admission::TryAcquire(const Need& need) {
-  if (std::optional<Refusal> never = NeverFits(need, limits_)) return *std::move(never);
+  const TimePoint now = clock_.Now();
   MutexLock lock(mu_);
-  if (std::optional<Refusal> full = DoesNotFitNow(need, held_, limits_)) return *std::move(full);
+  if (std::optional<Refusal> never = NeverFits(need)) return *std::move(never);
+  if (std::optional<Refusal> full = DoesNotFitNow(need, now)) return *std::move(full);
   Permit permit(*this, need);
-  Add(need);
+  items_ += need.items;
+  patches_.Enter(need.patches, now);
+  bytes_.Enter(need.bytes, now);
+  Show();
   return permit;
 }
 
-void Admission::Add(const Need& change) {
-  held_.items += change.items;
-  held_.patches += change.patches;
-  held_.bytes += change.bytes;
-  metrics_.SetInFlight(held_.items, held_.patches, held_.bytes);
-}
+void Admission::Show() { metrics_.SetInFlight(items_, patches_.held(), bytes_.held()); }
 
 Need Admission::NeedOf(const Held& held) {
   MutexLock lock(mu_);
@@ -62,21 +71,30 @@ Need Admission::NeedOf(const Held& held) {
 
 void Admission::ReleaseItems(Held& held) {
   MutexLock lock(mu_);
-  Add({-held.need.items, -held.need.patches, /*bytes=*/0});
+  items_ -= held.need.items;
+  patches_.Leave(held.need.patches, clock_.Now());
   held = {{0, 0, held.need.bytes}, /*items_inside=*/false};
+  Show();
 }
 
 void Admission::ReleaseAll(Held& held) {
   MutexLock lock(mu_);
-  Add({-held.need.items, -held.need.patches, -held.need.bytes});
+  const TimePoint now = clock_.Now();
+  items_ -= held.need.items;
+  patches_.Leave(held.need.patches, now);
+  bytes_.Leave(held.need.bytes, now);
   held = {{}, /*items_inside=*/false};
+  Show();
 }
 
 void Admission::Correct(Held& held, const Need& change) {
   MutexLock lock(mu_);
   if (!held.items_inside) return;
   held.need = {held.need.items + change.items, held.need.patches + change.patches, held.need.bytes + change.bytes};
-  Add(change);
+  items_ += change.items;
+  patches_.Correct(change.patches);
+  bytes_.Correct(change.bytes);
+  Show();
 }
 
 Permit::Permit(Admission& admission, const Need& need)

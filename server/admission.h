@@ -1,11 +1,15 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 
+#include "server/clock.h"
 #include "server/mutex.h"
+#include "server/room.h"
 #include "server/status.h"
 
 namespace vitower {
@@ -16,6 +20,7 @@ class Metrics;
 struct Refusal {
   Fault fault = Fault::kInternal;
   std::string message;
+  std::chrono::milliseconds retry_after{200};  // of what passes: see IsPassing
 };
 
 // What a call will hold: its items' patches until they are answered, its bytes (request, decoded pictures and reply)
@@ -38,9 +43,11 @@ class Admission final {
     int64_t inflight_bytes = 0;  // --max-inflight-bytes
   };
 
-  Admission(Limits limits, Metrics& metrics) : limits_(limits), metrics_(metrics) {}
+  Admission(Limits limits, Metrics& metrics, Clock& clock)
+      : metrics_(metrics), clock_(clock), patches_(limits.queue_patches), bytes_(limits.inflight_bytes) {}
 
   // RESOURCE_EXHAUSTED, with the numbers, where it does not fit now (kQueueFull, kBytesFull) or ever (kCallTooLarge).
+  // What fits now, and how calls of different sizes share the room: see Room.
   std::variant<Permit, Refusal> TryAcquire(const Need& need);
 
  private:
@@ -55,12 +62,16 @@ class Admission final {
   void ReleaseItems(Held& held);
   void ReleaseAll(Held& held);
   void Correct(Held& held, const Need& change);
-  void Add(const Need& change) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::optional<Refusal> NeverFits(const Need& need) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::optional<Refusal> DoesNotFitNow(const Need& need, TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Show() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  const Limits limits_;
   Metrics& metrics_;
+  Clock& clock_;
   Mutex mu_;
-  Need held_ ABSL_GUARDED_BY(mu_);
+  int64_t items_ ABSL_GUARDED_BY(mu_) = 0;
+  Room patches_ ABSL_GUARDED_BY(mu_);
+  Room bytes_ ABSL_GUARDED_BY(mu_);
 };
 
 // Gives back on destruction what it still holds. Not thread-safe.

@@ -44,6 +44,8 @@ class Call final {
   const v1::EmbedRequest& request() const { return request_; }
   const std::vector<std::string_view>& kinds() const { return kinds_; }
 
+  // As it came. Only the owner of the item's job may ask.
+  v1::Item& item(size_t index) { return *request_.mutable_items(static_cast<int>(index)); }
   // An item's source, taken out of the request without a copy; nothing the second time. Only the owner of the item's
   // job may ask.
   v1::Item TakeItem(size_t index);

@@ -62,7 +62,7 @@ absl::Status EmbedReactor::Refuse(const Refusal& refusal) {
   rpc_.metrics.CountRejected(refusal.fault);
   if (Row(refusal.fault).code == absl::StatusCode::kResourceExhausted) {
     context_.AddTrailingMetadata("grpc-retry-pushback-ms",
-                                 IsPassing(refusal.fault) ? std::to_string(kRetryAfterMs) : "-1");
+                                 IsPassing(refusal.fault) ? std::to_string(refusal.retry_after.count()) : "-1");
   }
   Log(RefusalLevel(refusal.fault), Cat("Embed refused: ", refusal.message), request_id_);
   return MakeStatus(refusal.fault, refusal.message);

@@ -129,7 +129,7 @@ void EmbedStreamReactor::Refuse(Call& call, const Refusal& refusal) {
   times.Set(Stage::kAdmit, now - call.start().parsed_at);
   ItemAnswer answer = FailedAnswer(MakeStatus(refusal.fault, refusal.message), times, now);
   if (Row(refusal.fault).code == absl::StatusCode::kResourceExhausted) {
-    answer.result.set_retry_after_ms(IsPassing(refusal.fault) ? kRetryAfterMs : 0);
+    answer.result.set_retry_after_ms(IsPassing(refusal.fault) ? static_cast<uint32_t>(refusal.retry_after.count()) : 0);
   }
   call.Answer(0, std::move(answer));
   call.Seal();

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "server/result_cache.h"
 #include "server/status.h"
 
 namespace vitower {

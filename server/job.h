@@ -17,6 +17,8 @@
 
 namespace vitower {
 
+class CacheClaim;
+
 // What a clip's result says about its frames: see v1::Result.
 struct ClipFacts {
   std::vector<int64_t> frame_indices;
@@ -55,6 +57,7 @@ class Job final {
   int64_t patches() const { return plan.grid.patches(); }
   // Why work on this item would be in vain, if it would.
   std::optional<Fault> Gone(TimePoint now) const { return call_->Gone(now); }
+  v1::Item& item() { return call_->item(index_); }
   v1::Item TakeItem() { return call_->TakeItem(index_); }
 
   ItemPlan plan;  // set anew by preprocessing where it was an estimate
@@ -65,6 +68,7 @@ class Job final {
   TimePoint ready_at;                            // when preprocessing was done
   int lost_devices = 0;                          // that took the item and did not give it back
   std::shared_ptr<const ForwardResult> forward;  // set by the worker
+  std::unique_ptr<CacheClaim> cache_claim;       // where others may wait for this one's answer
   size_t batch_index = 0;                        // in `forward`
 
  private:

@@ -96,6 +96,10 @@ struct Metrics::Impl {
   std::map<Fault, Counter*> dropped;
 
   Counter& nonfinite = One("vitower_nonfinite_items_total", "Items refused because an output was NaN or infinite.");
+  Counter& cache_hits = One("vitower_cache_hits_total", "Items answered from the cache or with one in flight.");
+  Counter& cache_misses = One("vitower_cache_misses_total", "Items looked for in the cache and computed.");
+  Counter& cache_evictions = One("vitower_cache_evictions_total", "Answers thrown out of the cache for others.");
+  Gauge& cache_bytes = OneGauge("vitower_cache_bytes", "Memory that the cache holds.");
   Counter& patches = One("vitower_patches_total", "Patches embedded.");
   Counter& tokens = One("vitower_tokens_total", "Tokens made from them.");
   Counter& received = One("vitower_bytes_received_total", "Bytes of Embed requests.");
@@ -231,7 +235,7 @@ void Metrics::SetLimits(const ServerOptions& options) {
       {"max_request_items", options.max_request_items}, {"max_image_pixels", options.max_image_pixels},
       {"max_item_patches", options.max_item_patches},   {"max_batch_patches", options.max_batch_patches},
       {"max_queue_patches", options.max_queue_patches}, {"max_inflight_bytes", options.max_inflight_bytes},
-      {"max_connections", options.max_connections}};
+      {"max_connections", options.max_connections},     {"cache_bytes", options.cache_bytes}};
   for (const auto& [name, limit] : limits) family.Add({{"name", name}}).Set(static_cast<double>(limit));
 }
 
@@ -269,6 +273,11 @@ void Metrics::SetConnections(int64_t connections) { impl_->connections.Set(stati
 void Metrics::SetCertificateExpiry(std::chrono::system_clock::time_point expires) {
   impl_->certificate_expiry.Set(std::chrono::duration<double>(expires.time_since_epoch()).count());
 }
+
+void Metrics::CountCacheHit() { impl_->cache_hits.Increment(); }
+void Metrics::CountCacheMiss() { impl_->cache_misses.Increment(); }
+void Metrics::CountCacheEviction() { impl_->cache_evictions.Increment(); }
+void Metrics::SetCacheBytes(int64_t bytes) { impl_->cache_bytes.Set(static_cast<double>(bytes)); }
 
 void Metrics::CountItem(std::string_view kind, absl::StatusCode code) {
   impl_->items.Add({{"kind", Str(kind)}, {"code", Str(CodeName(code))}}).Increment();

@@ -45,6 +45,10 @@ class Metrics final {
   void CountReload(std::string_view file, bool used);  // "tokens" or "certificates"
   void SetConnections(int64_t connections);
   void SetCertificateExpiry(std::chrono::system_clock::time_point expires);
+  void CountCacheHit();
+  void CountCacheMiss();
+  void CountCacheEviction();
+  void SetCacheBytes(int64_t bytes);
   void CountEncoded(int64_t patches, int64_t tokens);
 
   void ObserveStage(Stage stage, double seconds);

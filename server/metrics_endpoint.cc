@@ -44,7 +44,7 @@ int Reply(mg_connection* connection, int code, std::string_view headers, std::st
   return code;
 }
 
-HttpPage Make(const std::function<HttpPage()>& page) {
+HttpPage MakePage(const std::function<HttpPage()>& page) {
   try {
     return page();
   } catch (const std::exception& error) {
@@ -54,14 +54,14 @@ HttpPage Make(const std::function<HttpPage()>& page) {
 }
 
 // civetweb asks here first. Never 0, which would leave the request to its own handlers.
-int Serve(mg_connection* connection) {
+int ServePage(mg_connection* connection) {
   const mg_request_info* request = mg_get_request_info(connection);
   const auto& pages = *static_cast<const HttpPages*>(mg_get_user_data(mg_get_context(connection)));
   const auto found = pages.find(std::string_view(request->local_uri != nullptr ? request->local_uri : ""));
   if (found == pages.end()) return Reply(connection, 404, "", "");
   const std::string_view method = request->request_method;
   if (method != "GET" && method != "HEAD") return Reply(connection, 405, "Allow: GET, HEAD\r\n", "");
-  const HttpPage page = Make(found->second);
+  const HttpPage page = MakePage(found->second);
   return Reply(connection, page.code, page.headers, page.body);
 }
 
@@ -79,7 +79,7 @@ absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Start(const st
 
 bool MetricsEndpoint::Open(const std::string& address) {
   mg_callbacks callbacks{};
-  callbacks.begin_request = Serve;
+  callbacks.begin_request = ServePage;
   callbacks.log_message = [](const mg_connection* /*connection*/, const char* /*message*/) { return 1; };
   // Each open connection takes a thread until it asks for something: a few that never do must not stop the scrapes.
   const char* options[] = {"listening_ports",

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "server/cpu_quota.h"
+#include "server/memory_limit.h"
 #include "server/status.h"
 #include "server/text.h"
 
@@ -40,7 +41,8 @@ absl::Status CheckRanges(const ServerOptions& options) {
       {"--max-batch-patches", options.max_batch_patches, 4, kMaxBatchPatches},
       {"--max-batch-delay (microseconds)", options.max_batch_delay.count(), 0, 60'000'000},
       {"--max-queue-patches", options.max_queue_patches, 0, kMany},
-      {"--max-inflight-bytes", options.max_inflight_bytes, 1024, kMany},
+      {"--max-inflight-bytes", options.max_inflight_bytes, 0, kMany},
+      {"--cache-bytes", options.cache_bytes, 0, kMany},
       {"--max-video-frames", options.max_video_frames, 1, kMany},
       {"--max-stream-items", options.max_stream_items, 1, 1'000'000},
       {"--stream-chunk-bytes", options.stream_chunk_bytes, 64 << 10, 3 << 20},
@@ -107,6 +109,9 @@ absl::StatusOr<ServerOptions> ResolveOptions(ServerOptions options) {
   if (absl::Status security = CheckSecurity(options); !security.ok()) return security;
   if (options.max_queue_patches == 0) {
     options.max_queue_patches = std::max(16 * options.max_batch_patches, options.max_item_patches);
+  }
+  if (options.max_inflight_bytes == 0) {
+    options.max_inflight_bytes = std::max(UsableMemoryBytes() / 8, options.max_request_bytes);
   }
   if (options.preprocess_threads == 0) options.preprocess_threads = UsableCores();
   return options;

@@ -50,13 +50,16 @@ Pipeline::Pipeline(Options options, std::vector<std::unique_ptr<Encoder>> encode
       info_(encoders.front()->info()),
       metrics_(metrics),
       clock_(clock),
-      admission_(options.admission, metrics),
+      admission_(options.admission, metrics, clock),
       replies_("reply", ReplyThreads(options.preprocess_threads), [this](auto job) { Reply(std::move(job)); }),
       batcher_({options.max_batch_patches, options.max_batch_delay,
                 [this](auto job, Fault why) { Drop(std::move(job), why); }},
                clock),
       devices_(encoders.size(), batcher_, listeners.on_devices),
       preprocessing_("preprocess", options.preprocess_threads, [this](auto job) { Preprocess(std::move(job)); }) {
+  if (options.cache_bytes > 0) {
+    cache_.emplace(options.cache_bytes, metrics, [this](Jobs jobs) { OnOrphans(std::move(jobs)); });
+  }
   for (size_t i = 0; i < encoders.size(); ++i) {
     workers_.push_back(std::make_unique<Worker>(std::move(encoders[i]), PartsFor(i, listeners)));
   }
@@ -76,7 +79,13 @@ Worker::Parts Pipeline::PartsFor(size_t index, const Listeners& listeners) {
 
 Pipeline::~Pipeline() { Stop(); }
 
-void Pipeline::Stop() { batcher_.Stop(); }
+void Pipeline::Stop() {
+  {
+    MutexLock lock(orphans_mu_);
+    stopping_ = true;
+  }
+  batcher_.Stop();
+}
 
 std::optional<Refusal> Pipeline::Accept(const std::shared_ptr<Call>& call, int64_t request_bytes, Permit& permit) {
   if (call->request().items().empty()) return Refusal{Fault::kNoItems, "the request has no items"};
@@ -152,14 +161,62 @@ void Pipeline::Dispatch(const std::shared_ptr<Call>& call, Plans plans, const Pe
 }
 
 void Pipeline::Preprocess(std::unique_ptr<Job> job) {
-  const TimePoint began_at = clock_.Now();
+  TimePoint began_at = clock_.Now();
   job->times.Set(Stage::kAdmit, began_at - job->call().start().parsed_at);
   if (const std::optional<Fault> gone = job->Gone(began_at)) return Drop(std::move(job), *gone);
+  if (cache_) {
+    job = LookUp(std::move(job));
+    if (!job) return;
+    began_at = job->ready_at;
+  }
   const GridThw expected = job->plan.grid;
   absl::Status prepared = Prepare(*job, clock_, began_at);
   if (prepared.ok()) prepared = Settle(*job, expected);
   if (!prepared.ok()) return Fail(std::move(job), prepared, clock_.Now());
   if (const std::optional<Fault> refused = batcher_.Submit(job)) Drop(std::move(job), *refused);
+}
+
+// Nothing where the job is answered, or waits for another that makes its answer.
+std::unique_ptr<Job> Pipeline::LookUp(std::unique_ptr<Job> job) {
+  v1::Item& item = job->item();
+  item.clear_id();
+  item.clear_priority();
+  const ItemKey key = KeyOf(item, info_.fingerprint);
+  job->ready_at = clock_.Now();
+  job->times.Set(Stage::kAdmit, job->ready_at - job->call().start().parsed_at);
+  if (const std::shared_ptr<const v1::Result> cached = cache_->Find(key, job)) AnswerFromCache(std::move(job), *cached);
+  return job;
+}
+
+void Pipeline::AnswerFromCache(std::unique_ptr<Job> job, const v1::Result& cached) {
+  const TimePoint now = clock_.Now();
+  if (const std::optional<Fault> gone = job->Gone(now)) return Drop(std::move(job), *gone);
+  const GridThw expected = job->plan.grid;
+  job->plan.grid = GridThw{cached.grid_thw().t(), cached.grid_thw().h(), cached.grid_thw().w()};
+  if (absl::Status settled = Settle(*job, expected); !settled.ok()) return Fail(std::move(job), settled, now);
+  v1::Result result = cached;
+  SetTimes(job->times, *result.mutable_times());
+  const StageTimes times = job->times;
+  Answer(std::move(job), ItemAnswer{std::move(result), times, now});
+}
+
+// With the cache, and with those that waited for it.
+void Pipeline::Share(Job& job, const v1::Result& result) {
+  auto kept = std::make_shared<v1::Result>(result);
+  kept->clear_times();
+  for (std::unique_ptr<Job>& waiting : job.cache_claim->Keep(kept)) {
+    waiting->times.Set(Stage::kQueue, clock_.Now() - waiting->ready_at);
+    AnswerFromCache(std::move(waiting), *kept);
+  }
+}
+
+// The first of them becomes the one that the others wait for.
+void Pipeline::OnOrphans(Jobs jobs) {
+  {
+    MutexLock lock(orphans_mu_);
+    if (!stopping_) return preprocessing_.Post(std::move(jobs));
+  }
+  for (std::unique_ptr<Job>& job : jobs) Drop(std::move(job), Fault::kAbandoned);
 }
 
 // A clip's size is an estimate until it is decoded: what the call holds for it is put right.
@@ -190,6 +247,7 @@ void Pipeline::Reply(std::unique_ptr<Job> job) {
         job->call().start().request_id);
     return Fail(std::move(job), result.status(), clock_.Now());
   }
+  if (job->cache_claim) Share(*job, *result);
   const TimePoint downloaded_at = job->forward->downloaded_at;
   job->forward.reset();
   const StageTimes times = job->times;

@@ -14,6 +14,8 @@
 #include "server/item_check.h"
 #include "server/job_pool.h"
 #include "server/metrics.h"
+#include "server/mutex.h"
+#include "server/result_cache.h"
 #include "server/worker.h"
 
 namespace vitower {
@@ -29,6 +31,7 @@ class Pipeline final {
     int64_t max_batch_patches = 0;
     std::chrono::microseconds max_batch_delay{0};
     std::chrono::nanoseconds device_stall_timeout{0};
+    int64_t cache_bytes = 0;
     int preprocess_threads = 1;
   };
   struct Listeners {
@@ -65,6 +68,10 @@ class Pipeline final {
   int64_t DecodedBytes(const Plans& plans) const;
   void Dispatch(const std::shared_ptr<Call>& call, Plans plans, const Permit& permit);
   void Preprocess(std::unique_ptr<Job> job);
+  std::unique_ptr<Job> LookUp(std::unique_ptr<Job> job);
+  void AnswerFromCache(std::unique_ptr<Job> job, const v1::Result& cached);
+  void Share(Job& job, const v1::Result& result);
+  void OnOrphans(Jobs jobs);
   absl::Status Settle(Job& job, const GridThw& expected);
   void Reply(std::unique_ptr<Job> job);
   void Drop(std::unique_ptr<Job> job, Fault why);
@@ -77,6 +84,9 @@ class Pipeline final {
   Metrics& metrics_;
   Clock& clock_;
   Admission admission_;
+  std::optional<ResultCache> cache_;
+  Mutex orphans_mu_;  // held while they are posted: nothing is posted to a stage that ends
+  bool stopping_ ABSL_GUARDED_BY(orphans_mu_) = false;
 
   // Upstream last, so that each stage ends before the one it hands its jobs to.
   JobPool replies_;

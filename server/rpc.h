@@ -34,8 +34,6 @@ struct Rpc {
 
 inline constexpr char kRequestIdKey[] = "x-request-id";
 
-// What a client waits before it retries what a full server refused: about one CPU batch.
-inline constexpr int32_t kRetryAfterMs = 200;
 // Refused for what others hold now: worth a retry.
 bool IsPassing(Fault fault);
 // The level to log a refusal at: an overloaded or stopping server refuses much, and the metrics count it.

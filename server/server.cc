@@ -14,6 +14,7 @@
 #include "server/health_service.h"
 #include "server/lifecycle.h"
 #include "server/log.h"
+#include "server/memory_limit.h"
 #include "server/metrics.h"
 #include "server/model_info.h"
 #include "server/options.h"
@@ -34,6 +35,7 @@ Pipeline::Options PipelineOptions(const ServerOptions& options) {
   out.max_reply_bytes = options.max_reply_bytes;
   out.max_batch_patches = options.max_batch_patches;
   out.max_batch_delay = options.max_batch_delay;
+  out.cache_bytes = options.cache_bytes;
   out.device_stall_timeout = options.device_stall_timeout;
   out.preprocess_threads = options.preprocess_threads;
   return out;
@@ -108,6 +110,12 @@ absl::Status ServerImpl::Open(std::vector<std::unique_ptr<Encoder>> encoders) {
   const std::vector<std::string> devices = DevicesOf(encoders);
   metrics_.SetModel(info, devices);
   metrics_.SetLimits(options_);
+  Log(LogLevel::kInfo,
+      Cat("limits: ", options_.max_queue_patches, " patches in flight, ", options_.max_inflight_bytes >> 20,
+          " MiB of calls (this process may use ", UsableMemoryBytes() >> 20, " MiB), ", options_.max_batch_patches,
+          " patches in a batch, ", options_.max_item_patches, " in an item, ", options_.max_request_bytes >> 20,
+          " MiB in a request, ", options_.max_reply_bytes >> 20, " MiB in a reply, ", options_.preprocess_threads,
+          " preprocess threads"));
   absl::StatusOr<int> metrics_port = metrics_.Listen(options_.metrics_listen, HealthPages());
   if (!metrics_port.ok()) return metrics_port.status();
   metrics_port_ = *metrics_port;

@@ -27,8 +27,10 @@ struct ServerOptions {
   std::chrono::microseconds max_batch_delay{0};  // how long an idle device waits for a batch to fill; 0: not at all
   int64_t max_queue_patches = 0;  // admitted and not yet answered; 0: 16 batches, at least max_item_patches
   // Of the calls admitted, until their replies are sent: the requests, the replies, and 3 bytes for each pixel of a
-  // call's largest images as encoded, as many of them as there are preprocess_threads.
-  int64_t max_inflight_bytes = 1LL << 30;
+  // call's largest images as encoded, as many of them as there are preprocess_threads. 0: an eighth of the memory that
+  // the process may use, at least max_request_bytes. gRPC may hold twice as much besides.
+  int64_t max_inflight_bytes = 0;
+  int64_t cache_bytes = 0;             // of answers kept for items that come again; 0: no cache
   int64_t max_video_frames = 200'000;  // of a clip as encoded, however few are sampled; above: INVALID_ARGUMENT
   double max_video_seconds = 7'200;    // of a clip as encoded, likewise
   // In flight on one stream. The server reads no more from it meanwhile, nor while the stream holds half of
@@ -56,7 +58,7 @@ struct ServerOptions {
   // and balancers send them elsewhere. 0: never. What runs on it is cut after the grace; 0: never.
   std::chrono::seconds max_connection_age{0};
   std::chrono::seconds max_connection_age_grace{0};
-  int preprocess_threads = 0;              // 0: one for each core this process may use, its CPU quota rounded up
+  int preprocess_threads = 0;  // 0: one for each core this process may use, its CPU quota rounded up
   // How long a server that is to stop says so (health: NOT_SERVING) and still serves: until balancers have heard of it.
   std::chrono::seconds drain_delay{0};
   std::chrono::seconds drain_timeout{30};  // how long Drain waits for accepted work
@@ -87,9 +89,9 @@ class Server {
   virtual int port() const = 0;  // of gRPC
   virtual int metrics_port() const = 0;
 
-  // Says so (health: NOT_SERVING) for drain_delay, stops taking work (new calls: UNAVAILABLE), finishes what was accepted within drain_timeout,
-  // answers the rest with UNAVAILABLE, and stops. Idempotent. DEADLINE_EXCEEDED where anything accepted was dropped,
-  // UNAVAILABLE where a device is stuck, for which the destructor would wait.
+  // Says so (health: NOT_SERVING) for drain_delay, stops taking work (new calls: UNAVAILABLE), finishes what was
+  // accepted within drain_timeout, answers the rest with UNAVAILABLE, and stops. Idempotent. DEADLINE_EXCEEDED where
+  // anything accepted was dropped, UNAVAILABLE where a device is stuck, for which the destructor would wait.
   virtual absl::Status Drain() = 0;
 };
 

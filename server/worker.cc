@@ -19,7 +19,7 @@ constexpr int64_t kTrialPatches = 256;
 constexpr std::chrono::seconds kBetweenTrials{1};
 constexpr std::chrono::seconds kShortestLimit{60};
 
-double Seconds(std::chrono::nanoseconds duration) { return std::chrono::duration<double>(duration).count(); }
+double InSeconds(std::chrono::nanoseconds duration) { return std::chrono::duration<double>(duration).count(); }
 
 }  // namespace
 
@@ -80,7 +80,7 @@ void Worker::RunPart(Jobs part) {
   parts_.metrics.AddDeviceBusy(device_, spent);
   if (!jobs) {
     lost_ = true;
-    return Log(LogLevel::kWarning, Cat(device_, " came back after ", Seconds(spent), " s"));
+    return Log(LogLevel::kWarning, Cat(device_, " came back after ", InSeconds(spent), " s"));
   }
   absl::Status status = forward.status();
   if (status.ok()) status = CheckForward(**forward, *jobs, encoder_->info());
@@ -140,7 +140,7 @@ void Worker::Refuse(std::unique_ptr<Job> job, const absl::Status& why) {
 
 // On the watchdog's thread.
 void Worker::OnStall(Jobs jobs, std::chrono::nanoseconds limit) {
-  const std::string message = Cat("device ", device_, " is stuck: a pass has taken more than ", Seconds(limit), " s");
+  const std::string message = Cat("device ", device_, " is stuck: a pass has taken more than ", InSeconds(limit), " s");
   Log(LogLevel::kError, message);
   parts_.metrics.SetDeviceUp(device_, false);
   parts_.on_lost(std::move(jobs), MakeStatus(Fault::kNoDevice, message));

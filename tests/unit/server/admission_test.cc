@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "server/metrics.h"
+#include "tests/support/fake_clock.h"
 
 namespace vitower {
 namespace {
@@ -20,8 +21,9 @@ class AdmissionTest : public testing::Test {
   }
   Permit Admitted(const Need& need) { return std::get<Permit>(admission_.TryAcquire(need)); }
 
+  FakeClock clock_;
   Metrics metrics_;
-  Admission admission_{{/*queue_patches=*/16384, /*inflight_bytes=*/1000}, metrics_};
+  Admission admission_{{/*queue_patches=*/16384, /*inflight_bytes=*/1000}, metrics_, clock_};
 };
 
 TEST_F(AdmissionTest, FullQueueIsRefusedAtOnceWithTheNumbers) {
@@ -53,7 +55,8 @@ TEST_F(AdmissionTest, FullBytesAreRefused) {
 TEST_F(AdmissionTest, ARefusedCallHoldsNothing) {
   const Permit permit = Admitted({1, 10000, 0});
   EXPECT_EQ(Refused({1, 10000, 500}).fault, Fault::kQueueFull);
-  const Permit other = Admitted({1, 6384, 1000});
+  clock_.Advance(std::chrono::seconds(1));  // nor has it a claim any more
+  const Permit other = Admitted({1, 1000, 1000});
 }
 
 TEST_F(AdmissionTest, APermitGivesBackWhatItHoldsOnce) {
@@ -81,7 +84,7 @@ TEST_F(AdmissionTest, ACorrectionMayExceedTheLimitAndIsGivenBack) {
     EXPECT_THAT(metrics_.Text(), HasSubstr("vitower_queue_patches 17000\n"));
     EXPECT_EQ(Refused({1, 4, 0}).fault, Fault::kQueueFull);
     permit.share().Correct({0, -16000, -1000});
-    const Permit other = Admitted({1, 15384, 900});
+    const Permit other = Admitted({1, 13336, 400});  // seven eighths with what is held: it is a large call
   }
   EXPECT_THAT(metrics_.Text(), HasSubstr("vitower_queue_patches 0\n"));
   EXPECT_THAT(metrics_.Text(), HasSubstr("vitower_inflight_bytes 0\n"));
@@ -100,6 +103,19 @@ TEST_F(AdmissionTest, ACorrectionThatComesLateChangesNothing) {
   share.Correct({0, 1000, 100});
   EXPECT_THAT(metrics_.Text(), HasSubstr("vitower_queue_patches 0\n"));
   EXPECT_THAT(metrics_.Text(), HasSubstr("vitower_inflight_bytes 0\n"));
+}
+
+TEST_F(AdmissionTest, TheRetryHintIsWhatIsTooMuchAtTheRateOfTheLastSecond) {
+  std::vector<Permit> inside;
+  for (int i = 0; i < 16; ++i) inside.push_back(Admitted({1, 1024, 0}));
+  EXPECT_EQ(Refused({1, 1024, 0}).retry_after.count(), 200);  // nothing has left yet
+  clock_.Advance(std::chrono::seconds(1));
+  inside.resize(12);  // 4096 patches a second
+  for (int i = 0; i < 4; ++i) inside.push_back(Admitted({1, 1024, 0}));
+  EXPECT_EQ(Refused({1, 8, 0}).retry_after.count(), 20);
+  EXPECT_EQ(Refused({1, 1024, 0}).retry_after.count(), 250);
+  clock_.Advance(std::chrono::milliseconds(1500));  // half of that second is out of sight
+  EXPECT_EQ(Refused({1, 1024, 0}).retry_after.count(), 500);
 }
 
 TEST_F(AdmissionTest, GaugesFollow) {

@@ -213,5 +213,52 @@ TEST_F(BatcherTest, NoQueueNeedsMorePullsThanTheBound) {
   }
 }
 
+// The bound of the class comment for one worker under a full queue of all priorities and sizes that never ends.
+TEST_F(BatcherTest, NoJobWaitsLongerThanTheFormulaSays) {
+  constexpr int64_t kQueue = 1000;
+  constexpr auto kPass = 1s;
+  std::mt19937 random(11);
+  TestCall call(20'000);
+  int64_t queued = 0;
+  std::chrono::nanoseconds longest{0};
+  for (size_t pulls = 0, next = 0; pulls < 1000; ++pulls) {
+    while (true) {
+      const int64_t size = 4 + 2 * static_cast<int64_t>(random() % 60);
+      if (queued + size > kQueue) break;
+      std::unique_ptr<Job> job = MakeJob(call, next++, size, static_cast<Priority>(random() % 3));
+      ASSERT_EQ(batcher_.Submit(job), std::nullopt);
+      queued += size;
+    }
+    for (std::unique_ptr<Job>& job : batcher_.Pull(100)) {
+      const std::chrono::nanoseconds penalty = job->plan.priority == Priority::kHigh     ? 0s
+                                               : job->plan.priority == Priority::kNormal ? 1s
+                                                                                         : 10s;
+      longest = std::max(longest, clock_.Now() - job->ready_at - penalty);
+      queued -= job->patches();
+      Fail(std::move(job), absl::OkStatus(), clock_.Now());
+    }
+    clock_.Advance(kPass);
+  }
+  EXPECT_LE(longest, (2 * kQueue / 100 + 2) * kPass);
+  EXPECT_GT(longest, kQueue / 100 / 2 * kPass);
+}
+
+TEST_F(BatcherTest, CallsAreSplitOverBatchesAndBatchesMadeOfPartsOfManyCalls) {
+  std::vector<std::unique_ptr<TestCall>> calls;
+  for (int i = 0; i < 3; ++i) calls.push_back(std::make_unique<TestCall>(2));
+  for (const auto& call : calls) {
+    for (size_t item = 0; item < 2; ++item) {
+      std::unique_ptr<Job> job = MakeJob(*call, item, 40);
+      ASSERT_EQ(batcher_.Submit(job), std::nullopt);
+    }
+  }
+  EXPECT_THAT(PullSizes(120), ElementsAre(40, 40, 40));
+  EXPECT_EQ(calls[0]->completions, 1);
+  EXPECT_EQ(calls[1]->completions, 0);
+  EXPECT_THAT(PullSizes(120), ElementsAre(40, 40, 40));
+  EXPECT_EQ(calls[1]->completions, 1);
+  EXPECT_EQ(calls[2]->completions, 1);
+}
+
 }  // namespace
 }  // namespace vitower

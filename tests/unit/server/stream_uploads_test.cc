@@ -39,7 +39,8 @@ class StreamUploadsTest : public testing::Test {
   }
 
   Metrics metrics_;
-  Admission admission_{{/*queue_patches=*/10, /*inflight_bytes=*/100}, metrics_};
+  SteadyClock clock_;
+  Admission admission_{{/*queue_patches=*/10, /*inflight_bytes=*/100}, metrics_, clock_};
   StreamUploads uploads_{{/*max_count=*/3, /*max_bytes=*/90, /*max_held_bytes=*/80}, [this](int64_t bytes) {
                            return admission_.TryAcquire({0, 0, bytes});
                          }};
