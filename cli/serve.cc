@@ -121,6 +121,11 @@ class Serve final : public Command {
     options().Add({"metrics-listen", "HOST:PORT", server_.metrics_listen,
                    "of the metrics' HTTP, over IPv4 only and on a port other than gRPC's; port 0 picks a free one"},
                   IntoText(&server_.metrics_listen));
+    options().Add(
+        {"trace-dir", "DIR", "",
+         "where GET /debug/trace?seconds=N on the metrics port leaves a trace for Perfetto of what all threads "
+         "did in the next N seconds, at most 60 (default: no such page)"},
+        IntoText(&server_.trace_dir));
     AddTime("drain-delay", &server_.drain_delay,
             "how long a stopping server says that it is not ready and still serves, until balancers know");
     AddTime("drain-timeout", &server_.drain_timeout, "how long a stopping server waits for accepted work");

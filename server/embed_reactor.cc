@@ -119,6 +119,7 @@ void EmbedReactor::FinishWith(const absl::Status& status) {
 void EmbedReactor::OnDone() {
   finished_.load(std::memory_order_acquire);
   const TimePoint done_at = rpc_.clock.Now();
+  if (items_sent_ > 0) rpc_.tracer.Wait("send", serialised_at_, done_at, rpc_.tracer.NextNumber());
   const double send_seconds = Seconds(done_at - serialised_at_);
   for (size_t i = 0; i < items_sent_; ++i) rpc_.metrics.ObserveStage(Stage::kSend, send_seconds);
   rpc_.metrics.ObserveRequest(kMethod, code_, Seconds(done_at - started_at_));

@@ -16,8 +16,9 @@ class EmbedService final
     : public v1::VisionEmbedder::WithRawCallbackMethod_Embed<v1::VisionEmbedder::WithRawCallbackMethod_EmbedStream<
           v1::VisionEmbedder::WithCallbackMethod_GetModelInfo<v1::VisionEmbedder::Service>>> {
  public:
-  EmbedService(v1::ModelInfo model_info, const Gate& gate, Lifecycle& lifecycle, Metrics& metrics, Clock& clock)
-      : gate_(gate), rpc_{std::move(model_info), lifecycle, metrics, clock} {}
+  EmbedService(v1::ModelInfo model_info, const Gate& gate, Lifecycle& lifecycle, Metrics& metrics, Tracer& tracer,
+               Clock& clock)
+      : gate_(gate), rpc_{std::move(model_info), lifecycle, metrics, tracer, clock} {}
 
   // Before the state is kServing. `pipeline` must outlive the service's last call.
   void SetPipeline(Pipeline* pipeline) { rpc_.pipeline = pipeline; }

@@ -77,7 +77,9 @@ void EmbedStreamReactor::OnWriteDone(bool ok) {
   }
   outgoing_.Clear();
   if (sent) {
-    if (ok) rpc_.metrics.ObserveStage(Stage::kSend, Seconds(rpc_.clock.Now() - sent->ready_at));
+    const TimePoint now = rpc_.clock.Now();
+    if (ok) rpc_.metrics.ObserveStage(Stage::kSend, Seconds(now - sent->ready_at));
+    rpc_.tracer.Wait("send", sent->ready_at, now, rpc_.tracer.NextNumber());
     sent->permit = Permit();  // before what waits for room looks
   }
   {

@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <string_view>
 
 namespace vitower {
 
@@ -14,7 +15,7 @@ struct HttpPage {
   std::string body;
 };
 
-// By path. Called on the endpoint's threads, several at once.
-using HttpPages = std::map<std::string, std::function<HttpPage()>, std::less<>>;
+// By path; `query` is what stands behind the "?". Called on the endpoint's threads, several at once.
+using HttpPages = std::map<std::string, std::function<HttpPage(std::string_view query)>, std::less<>>;
 
 }  // namespace vitower

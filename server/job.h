@@ -66,6 +66,7 @@ class Job final {
   std::shared_ptr<const JobInput> input;         // set by preprocessing, freed after the forward pass
   std::optional<ClipFacts> clip;                 // likewise, of a clip only; kept
   TimePoint ready_at;                            // when preprocessing was done
+  uint64_t number = 0;                           // in traces
   int lost_devices = 0;                          // that took the item and did not give it back
   std::shared_ptr<const ForwardResult> forward;  // set by the worker
   std::unique_ptr<CacheClaim> cache_claim;       // where others may wait for this one's answer

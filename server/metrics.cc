@@ -316,9 +316,13 @@ std::string Metrics::Text() const {
   return prometheus::TextSerializer().Serialize(families);
 }
 
+void Metrics::StopListening() { impl_->endpoint.reset(); }
+
 absl::StatusOr<int> Metrics::Listen(const std::string& address, HttpPages pages) {
-  pages.emplace("/", [] { return HttpPage{200, std::string(kPageHeaders), std::string(StatusPage())}; });
-  pages.emplace("/metrics", [this] {
+  pages.emplace("/", [](std::string_view) {
+    return HttpPage{200, std::string(kPageHeaders), std::string(StatusPage())};
+  });
+  pages.emplace("/metrics", [this](std::string_view) {
     return HttpPage{200, "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n", Text()};
   });
   auto endpoint = MetricsEndpoint::Start(address, std::move(pages));

@@ -60,8 +60,10 @@ class Metrics final {
   std::string Text() const;
 
   // Serves Text() at http://`address`/metrics from now on, a page for people at its root and `pages` beside them, and
-  // returns the port. UNAVAILABLE names the address. What the pages look at must outlive this.
+  // returns the port. UNAVAILABLE names the address. What the pages look at must be there until StopListening.
   absl::StatusOr<int> Listen(const std::string& address, HttpPages pages = {});
+  // No page is being made when it returns.
+  void StopListening();
 
  private:
   struct Impl;

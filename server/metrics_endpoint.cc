@@ -44,9 +44,9 @@ int Reply(mg_connection* connection, int code, std::string_view headers, std::st
   return code;
 }
 
-HttpPage MakePage(const std::function<HttpPage()>& page) {
+HttpPage MakePage(const std::function<HttpPage(std::string_view)>& page, std::string_view query) {
   try {
-    return page();
+    return page(query);
   } catch (const std::exception& error) {
     Log(LogLevel::kError, Cat("a page of the metrics port failed: ", error.what()));
     return HttpPage{500, "", ""};
@@ -61,7 +61,7 @@ int ServePage(mg_connection* connection) {
   if (found == pages.end()) return Reply(connection, 404, "", "");
   const std::string_view method = request->request_method;
   if (method != "GET" && method != "HEAD") return Reply(connection, 405, "Allow: GET, HEAD\r\n", "");
-  const HttpPage page = MakePage(found->second);
+  const HttpPage page = MakePage(found->second, request->query_string != nullptr ? request->query_string : "");
   return Reply(connection, page.code, page.headers, page.body);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <filesystem>
 #include <limits>
 
 #include "server/cpu_quota.h"
@@ -107,6 +108,9 @@ absl::StatusOr<ServerOptions> ResolveOptions(ServerOptions options) {
   if (absl::Status ranges = CheckRanges(options); !ranges.ok()) return ranges;
   if (absl::Status addresses = CheckAddresses(options); !addresses.ok()) return addresses;
   if (absl::Status security = CheckSecurity(options); !security.ok()) return security;
+  if (!options.trace_dir.empty() && !std::filesystem::is_directory(options.trace_dir)) {
+    return MakeStatus(Fault::kBadInput, Cat("--trace-dir is \"", options.trace_dir, "\": there is no such folder"));
+  }
   if (options.max_queue_patches == 0) {
     options.max_queue_patches = std::max(16 * options.max_batch_patches, options.max_item_patches);
   }

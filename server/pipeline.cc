@@ -44,11 +44,12 @@ void SetDeviceTimes(const ForwardTimes& times, StageTimes& spent) {
 
 }  // namespace
 
-Pipeline::Pipeline(Options options, std::vector<std::unique_ptr<Encoder>> encoders, Metrics& metrics, Clock& clock,
-                   const Listeners& listeners)
+Pipeline::Pipeline(Options options, std::vector<std::unique_ptr<Encoder>> encoders, Metrics& metrics, Tracer& tracer,
+                   Clock& clock, const Listeners& listeners)
     : options_(options),
       info_(encoders.front()->info()),
       metrics_(metrics),
+      tracer_(tracer),
       clock_(clock),
       admission_(options.admission, metrics, clock),
       replies_("reply", ReplyThreads(options.preprocess_threads), [this](auto job) { Reply(std::move(job)); }),
@@ -68,6 +69,7 @@ Pipeline::Pipeline(Options options, std::vector<std::unique_ptr<Encoder>> encode
 Worker::Parts Pipeline::PartsFor(size_t index, const Listeners& listeners) {
   return Worker::Parts{batcher_,
                        metrics_,
+                       tracer_,
                        clock_,
                        options_.max_batch_patches,
                        options_.device_stall_timeout,
@@ -143,12 +145,14 @@ int64_t Pipeline::DecodedBytes(const Plans& plans) const {
 }
 
 void Pipeline::Dispatch(const std::shared_ptr<Call>& call, Plans plans, const Permit& permit) {
+  tracer_.Span("receive", call->start().started_at, call->start().parsed_at, {});
   StageTimes times;
   times.Set(Stage::kReceive, call->start().parsed_at - call->start().started_at);
   for (size_t i = 0; i < plans.size(); ++i) {
     if (plans[i].ok()) {
       auto job = std::make_unique<Job>(call, i, *std::move(plans[i]));
       job->times = times;
+      job->number = tracer_.NextNumber();
       job->permit = permit.share();
       preprocessing_.Post(std::move(job));
     } else {
@@ -171,6 +175,7 @@ void Pipeline::Preprocess(std::unique_ptr<Job> job) {
   }
   const GridThw expected = job->plan.grid;
   absl::Status prepared = Prepare(*job, clock_, began_at);
+  if (tracer_.on()) TracePreparation(*job, began_at);
   if (prepared.ok()) prepared = Settle(*job, expected);
   if (!prepared.ok()) return Fail(std::move(job), prepared, clock_.Now());
   if (const std::optional<Fault> refused = batcher_.Submit(job)) Drop(std::move(job), *refused);
@@ -219,6 +224,17 @@ void Pipeline::OnOrphans(Jobs jobs) {
   for (std::unique_ptr<Job>& job : jobs) Drop(std::move(job), Fault::kAbandoned);
 }
 
+void Pipeline::TracePreparation(const Job& job, TimePoint began_at) {
+  tracer_.Wait("admit", job.call().start().parsed_at, began_at, job.number);
+  for (const Stage stage : {Stage::kDecode, Stage::kResize}) {
+    if (!job.times.reached(stage)) continue;
+    const TimePoint end = began_at + std::chrono::duration_cast<TimePoint::duration>(
+                                         std::chrono::duration<double>(job.times.seconds(stage)));
+    tracer_.Span(stage == Stage::kDecode ? "decode" : "resize", began_at, end, {job.number, 0, job.patches()});
+    began_at = end;
+  }
+}
+
 // A clip's size is an estimate until it is decoded: what the call holds for it is put right.
 absl::Status Pipeline::Settle(Job& job, const GridThw& expected) {
   if (job.plan.grid == expected) return absl::OkStatus();
@@ -240,7 +256,9 @@ absl::Status Pipeline::Settle(Job& job, const GridThw& expected) {
 void Pipeline::Reply(std::unique_ptr<Job> job) {
   job->input.reset();
   SetDeviceTimes(job->forward->batch.times, job->times);
+  const TimePoint began_at = clock_.Now();
   absl::StatusOr<v1::Result> result = BuildResult(*job, info_);
+  tracer_.Span("encode", began_at, clock_.Now(), {job->number});
   if (!result.ok()) {
     if (absl::IsInternal(result.status())) metrics_.CountNonfinite();
     Log(LogLevel::kWarning, Cat("an item failed: ", std::string(result.status().message())),

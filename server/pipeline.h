@@ -16,6 +16,7 @@
 #include "server/metrics.h"
 #include "server/mutex.h"
 #include "server/result_cache.h"
+#include "server/tracer.h"
 #include "server/worker.h"
 
 namespace vitower {
@@ -40,8 +41,8 @@ class Pipeline final {
   };
 
   // REQUIRES: at least one encoder, all of one model.
-  Pipeline(Options options, std::vector<std::unique_ptr<Encoder>> encoders, Metrics& metrics, Clock& clock,
-           const Listeners& listeners);
+  Pipeline(Options options, std::vector<std::unique_ptr<Encoder>> encoders, Metrics& metrics, Tracer& tracer,
+           Clock& clock, const Listeners& listeners);
   ~Pipeline();  // finishes what is accepted: abort the calls first for a quick end. Blocks for a running pass.
 
   // Runs on the RPC thread and does not block. Takes the call, which then completes by itself, or refuses it whole; a
@@ -72,6 +73,7 @@ class Pipeline final {
   void AnswerFromCache(std::unique_ptr<Job> job, const v1::Result& cached);
   void Share(Job& job, const v1::Result& result);
   void OnOrphans(Jobs jobs);
+  void TracePreparation(const Job& job, TimePoint began_at);
   absl::Status Settle(Job& job, const GridThw& expected);
   void Reply(std::unique_ptr<Job> job);
   void Drop(std::unique_ptr<Job> job, Fault why);
@@ -82,6 +84,7 @@ class Pipeline final {
   const Options options_;
   const EncoderInfo info_;
   Metrics& metrics_;
+  Tracer& tracer_;
   Clock& clock_;
   Admission admission_;
   std::optional<ResultCache> cache_;

@@ -19,6 +19,7 @@
 #include "server/stage.h"
 #include "server/status.h"
 #include "server/text.h"
+#include "server/tracer.h"
 #include "vitower/v1/vitower.pb.h"
 
 namespace vitower {
@@ -28,6 +29,7 @@ struct Rpc {
   const v1::ModelInfo model_info;
   Lifecycle& lifecycle;
   Metrics& metrics;
+  Tracer& tracer;
   Clock& clock;
   Pipeline* pipeline = nullptr;  // set before the state is kServing; read only by what entered the lifecycle
 };

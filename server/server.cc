@@ -21,6 +21,8 @@
 #include "server/pipeline.h"
 #include "server/status.h"
 #include "server/text.h"
+#include "server/trace_page.h"
+#include "server/tracer.h"
 
 namespace vitower {
 namespace {
@@ -71,7 +73,11 @@ class ServerImpl final : public Server {
   explicit ServerImpl(ServerOptions options) : options_(std::move(options)), lifecycle_(metrics_, clock_) {
     lifecycle_.SetListener([this] { health_.OnStateChange(); });
   }
-  ~ServerImpl() override { (void)Drain(); }
+  ~ServerImpl() override {
+    (void)Drain();
+    tracer_.Stop();
+    metrics_.StopListening();
+  }
 
   absl::Status Open(std::vector<std::unique_ptr<Encoder>> encoders);
   absl::Status WaitUntilServing() override { return lifecycle_.WaitUntilServing(); }
@@ -80,7 +86,7 @@ class ServerImpl final : public Server {
   absl::Status Drain() override;
 
  private:
-  HttpPages HealthPages() const;
+  HttpPages Pages();
   absl::Status Listen(const EncoderInfo& info, const std::string& devices);
   void OnReady(const absl::Status& ready);
   absl::Status DrainOnce();
@@ -89,6 +95,7 @@ class ServerImpl final : public Server {
   const ServerOptions options_;
   SteadyClock clock_;
   Metrics metrics_;
+  Tracer tracer_{clock_};
   Lifecycle lifecycle_;
   int port_ = 0;
   int metrics_port_ = 0;
@@ -116,13 +123,13 @@ absl::Status ServerImpl::Open(std::vector<std::unique_ptr<Encoder>> encoders) {
           " patches in a batch, ", options_.max_item_patches, " in an item, ", options_.max_request_bytes >> 20,
           " MiB in a request, ", options_.max_reply_bytes >> 20, " MiB in a reply, ", options_.preprocess_threads,
           " preprocess threads"));
-  absl::StatusOr<int> metrics_port = metrics_.Listen(options_.metrics_listen, HealthPages());
+  absl::StatusOr<int> metrics_port = metrics_.Listen(options_.metrics_listen, Pages());
   if (!metrics_port.ok()) return metrics_port.status();
   metrics_port_ = *metrics_port;
   if (absl::Status listening = Listen(info, Join(devices)); !listening.ok()) return listening;
   lifecycle_.Advance(State::kWarming);
   unready_ = encoders.size() + 1;
-  pipeline_ = std::make_unique<Pipeline>(PipelineOptions(options_), std::move(encoders), metrics_, clock_,
+  pipeline_ = std::make_unique<Pipeline>(PipelineOptions(options_), std::move(encoders), metrics_, tracer_, clock_,
                                          Pipeline::Listeners{[this](const absl::Status& warm) { OnReady(warm); },
                                                              [this](bool any) { lifecycle_.SetStuck(!any); }});
   service_->SetPipeline(pipeline_.get());
@@ -130,16 +137,21 @@ absl::Status ServerImpl::Open(std::vector<std::unique_ptr<Encoder>> encoders) {
   return absl::OkStatus();
 }
 
-// For probes: whether a restart would help, and whether to send calls here.
-HttpPages ServerImpl::HealthPages() const {
+// For probes: whether a restart would help, and whether to send calls here. And a trace, for people.
+HttpPages ServerImpl::Pages() {
   const auto page = [this](bool well) {
     HttpPage out;
     out.code = well ? 200 : 503;
     out.body = Cat(Name(lifecycle_.state()), "\n");
     return out;
   };
-  return {{"/healthz", [this, page] { return page(lifecycle_.Alive()); }},
-          {"/readyz", [this, page] { return page(lifecycle_.state() == State::kServing); }}};
+  HttpPages pages = {
+      {"/healthz", [this, page](std::string_view) { return page(lifecycle_.Alive()); }},
+      {"/readyz", [this, page](std::string_view) { return page(lifecycle_.state() == State::kServing); }}};
+  if (!options_.trace_dir.empty()) {
+    pages["/debug/trace"] = [this](std::string_view query) { return TracePage(query, options_.trace_dir, tracer_); };
+  }
+  return pages;
 }
 
 absl::Status ServerImpl::Listen(const EncoderInfo& info, const std::string& devices) {
@@ -148,7 +160,7 @@ absl::Status ServerImpl::Listen(const EncoderInfo& info, const std::string& devi
   door_ = *std::move(door);
   port_ = door_->port();
   service_ = std::make_unique<EmbedService>(DescribeModel(info, devices, options_), door_->gate(), lifecycle_, metrics_,
-                                            clock_);
+                                            tracer_, clock_);
   grpc::ServerBuilder builder;
   door_->Install(builder);
   builder.RegisterService(service_.get());

@@ -58,6 +58,9 @@ struct ServerOptions {
   // and balancers send them elsewhere. 0: never. What runs on it is cut after the grace; 0: never.
   std::chrono::seconds max_connection_age{0};
   std::chrono::seconds max_connection_age_grace{0};
+  // Where GET /debug/trace?seconds=N on the metrics port leaves what all threads did in the next N seconds; empty:
+  // there is no such page.
+  std::string trace_dir{};
   int preprocess_threads = 0;  // 0: one for each core this process may use, its CPU quota rounded up
   // How long a server that is to stop says so (health: NOT_SERVING) and still serves: until balancers have heard of it.
   std::chrono::seconds drain_delay{0};

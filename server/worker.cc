@@ -82,9 +82,31 @@ void Worker::RunPart(Jobs part) {
     lost_ = true;
     return Log(LogLevel::kWarning, Cat(device_, " came back after ", InSeconds(spent), " s"));
   }
+  if (parts_.tracer.on()) TracePass(*jobs, forward.ok() ? (*forward)->batch.times : ForwardTimes(), started_at);
   absl::Status status = forward.status();
   if (status.ok()) status = CheckForward(**forward, *jobs, encoder_->info());
   status.ok() ? Finish(*std::move(jobs), *std::move(forward)) : Isolate(*std::move(jobs), status);
+}
+
+void Worker::TracePass(const Jobs& part, const ForwardTimes& times, TimePoint started_at) const {
+  Tracer::Ids ids;
+  ids.batch = parts_.tracer.NextNumber();
+  for (const std::unique_ptr<Job>& job : part) {
+    ids.patches += job->patches();
+    parts_.tracer.Wait("queue", job->ready_at, started_at, job->number);
+  }
+  parts_.tracer.Span("pass", started_at, parts_.clock.Now(), ids);
+  TimePoint at = started_at;
+  for (const auto& [name, spent] :
+       std::initializer_list<std::pair<const char*, std::chrono::nanoseconds>>{{"upload", times.upload},
+                                                                               {"patch_embed", times.patch_embed},
+                                                                               {"position", times.position},
+                                                                               {"blocks", times.blocks},
+                                                                               {"merger", times.merger},
+                                                                               {"download", times.download}}) {
+    if (spent.count() > 0) parts_.tracer.Span(name, at, at + spent, {0, ids.batch});
+    at += spent;
+  }
 }
 
 void Worker::Finish(Jobs part, std::shared_ptr<const ForwardResult> forward) {

@@ -14,6 +14,7 @@
 #include "server/metrics.h"
 #include "server/pass.h"
 #include "server/pass_desk.h"
+#include "server/tracer.h"
 
 namespace vitower {
 
@@ -37,6 +38,7 @@ class Worker final {
   struct Parts {
     Batcher& batcher;
     Metrics& metrics;
+    Tracer& tracer;
     Clock& clock;
     int64_t budget_patches = 0;
     std::chrono::nanoseconds stall_timeout{0};  // of a full budget; 0: ten times the warm-up, at least a minute
@@ -54,6 +56,7 @@ class Worker final {
   void WarmUpFirst();
   void RunBatch(Jobs jobs);
   void RunPart(Jobs part);
+  void TracePass(const Jobs& part, const ForwardTimes& times, TimePoint started_at) const;
   void Finish(Jobs part, std::shared_ptr<const ForwardResult> forward);
   void Isolate(Jobs part, const absl::Status& why);
   void Refuse(std::unique_ptr<Job> job, const absl::Status& why);

@@ -1,5 +1,9 @@
 #include <gmock/gmock.h>
 
+#include <filesystem>
+#include <fstream>
+#include <future>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,6 +15,7 @@ namespace vitower {
 namespace {
 
 using testing::HasSubstr;
+using testing::StartsWith;
 
 class MetricsEndpointTest : public ServerTest {
  protected:
@@ -71,6 +76,36 @@ TEST_F(MetricsEndpointTest, TheStateAndTheModelAreShown) {
   EXPECT_THAT(text, HasSubstr("vitower_model_info{dtype=\"fp32\",fingerprint=\"0123abcd\",name=\"puppet\"} 1\n"));
   EXPECT_THAT(text, HasSubstr("vitower_device_up{device=\"puppet:0\"} 1\n"));
   EXPECT_THAT(text, HasSubstr("process_open_fds "));
+}
+
+class TraceTest : public ServerTest {};
+
+TEST_F(TraceTest, APageLeavesAFileOfWhatTheThreadsDid) {
+  options_.trace_dir = testing::TempDir();
+  Start();
+  ASSERT_TRUE(server_->WaitUntilServing().ok());
+  EXPECT_THAT(Get("/debug/trace?seconds=0"), StartsWith("HTTP/1.1 400 "));
+  auto answer = std::async(std::launch::async, [&] { return Get("/debug/trace?seconds=1"); });
+  while (answer.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
+    ASSERT_TRUE(Embed(OneImage()).status.ok());
+  }
+  const std::string head_and_path = answer.get();
+  ASSERT_THAT(head_and_path, StartsWith("HTTP/1.1 200 "));
+  const size_t begin = head_and_path.rfind(testing::TempDir());
+  const std::string path = head_and_path.substr(begin, head_and_path.size() - 1 - begin);
+  std::ifstream file(path);
+  const std::string json{std::istreambuf_iterator<char>(file), {}};
+  for (const char* name : {"receive", "admit", "decode", "resize", "queue", "pass", "blocks", "encode", "send"}) {
+    EXPECT_THAT(json, HasSubstr("\"name\":\"" + std::string(name) + "\"")) << name;
+  }
+  std::filesystem::remove(path);
+}
+
+TEST_F(TraceTest, WithoutAFolderThereIsNoPage) {
+  Start();
+  EXPECT_THAT(Get("/debug/trace?seconds=1"), StartsWith("HTTP/1.1 404 "));
+  options_.trace_dir = "/no/such/folder";
+  EXPECT_THAT(std::string(TryStart().status().message()), HasSubstr("--trace-dir is \"/no/such/folder\""));
 }
 
 TEST_F(MetricsEndpointTest, ConnectionsThatAskForNothingDoNotStopTheScrapes) {

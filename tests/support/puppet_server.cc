@@ -54,6 +54,7 @@ void AddLocks(CLI::App& app, ServerOptions& server) {
 void AddFlags(CLI::App& app, Flags& flags) {
   app.add_option("--listen", flags.server.listen, "HOST:PORT of gRPC")->capture_default_str();
   app.add_option("--metrics-listen", flags.server.metrics_listen, "HOST:PORT of metrics")->capture_default_str();
+  app.add_option("--trace-dir", flags.server.trace_dir, "as of vitower serve");
   app.add_option("--port-file", flags.port_file, "write the port of gRPC there too, when it serves");
   app.add_option("--hidden", flags.encoder.out_hidden_size, "width of every output")
       ->check(CLI::Range(4, 1 << 16))
@@ -93,7 +94,10 @@ int Serve(Flags flags) {
   flags.encoder.shortest = std::chrono::microseconds(flags.device_min_us);
   flags.server.max_batch_delay = std::chrono::microseconds(flags.max_batch_delay_us);
   std::vector<std::unique_ptr<Encoder>> encoders;
-  for (int64_t i = 0; i < flags.devices; ++i) encoders.push_back(MakeTimedEncoder(flags.encoder));
+  for (int64_t i = 0; i < flags.devices; ++i) {
+    flags.encoder.device = "puppet:" + std::to_string(i);
+    encoders.push_back(MakeTimedEncoder(flags.encoder));
+  }
   absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(flags.server, std::move(encoders));
   if (!server.ok()) return Fail(std::string(server.status().message()));
   if (absl::Status serving = (*server)->WaitUntilServing(); !serving.ok()) return Fail(std::string(serving.message()));

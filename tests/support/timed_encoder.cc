@@ -72,7 +72,7 @@ EncoderInfo InfoOf(const TimedEncoderOptions& options) {
   EncoderInfo info;
   info.name = "timed-puppet";
   info.fingerprint = "71bed";
-  info.device = "puppet:0";
+  info.device = options.device;
   info.dtype = DType::kBf16;
   info.tower.depth = 24;
   info.tower.hidden_size = 1024;

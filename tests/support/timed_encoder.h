@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "model/encoder.h"
 
@@ -11,6 +12,7 @@ namespace vitower {
 
 // What a TimedEncoder pretends to be. Whatever is not here is as in the 2B tower.
 struct TimedEncoderOptions {
+  std::string device = "puppet:0";
   int64_t out_hidden_size = 2048;
   int64_t deepstack_levels = 3;
   double us_per_patch = 1.3;                 // of a pass

@@ -61,11 +61,10 @@ TEST_F(RoomTest, ALargeCallGetsInAlthoughSmallOnesKeepTheRoomFull) {
 }
 
 TEST_F(RoomTest, SmallCallsGetInAlthoughLargeOnesKeepTheRoomFull) {
-  ASSERT_TRUE(TryEnter(700));
-  ASSERT_TRUE(TryEnter(700));
-  EXPECT_FALSE(TryEnter(700));
+  ASSERT_TRUE(TryEnter(800));
+  EXPECT_FALSE(TryEnter(800));
   now_ += 10 * 200ms;  // its claim is over
-  EXPECT_EQ(FillWithSmall(), (kLimit - 1400) / kSmall);
+  EXPECT_EQ(FillWithSmall(), (kLimit - 800) / kSmall);
 }
 
 TEST_F(RoomTest, OnlyAnEmptyRoomIsGivenAwayWhole) {

@@ -28,7 +28,7 @@ class WorkerTest : public testing::Test {
 
   void StartWorker() {
     worker_ = std::make_unique<Worker>(MakePuppetEncoder(puppet_),
-                                       Worker::Parts{batcher_, metrics_, clock_, kBudget, /*stall_timeout=*/0s,
+                                       Worker::Parts{batcher_, metrics_, tracer_, clock_, kBudget, /*stall_timeout=*/0s,
                                                      [this](const absl::Status& warm) { warm_.set_value(warm); },
                                                      [this](Jobs jobs) { Answer(std::move(jobs), absl::OkStatus()); },
                                                      [this](Jobs jobs, const absl::Status& why) {
@@ -84,6 +84,7 @@ class WorkerTest : public testing::Test {
 
   FakeClock clock_;
   Metrics metrics_;
+  Tracer tracer_{clock_};
   std::shared_ptr<Puppet> puppet_ = std::make_shared<Puppet>();
   TestCall first_{100};
   size_t next_first_ = 0;
