@@ -8,7 +8,7 @@
 #include <string>
 
 #include "cli/parse.h"
-#include "temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 
 namespace vitower {
 namespace {
