@@ -86,7 +86,7 @@ class Embed final : public Command {
     options().Add({"timeout", "TIME", "5min",
                    "with --server: how long to wait for the next answer, and for a full server to take a file"},
                   Into(&remote_.timeout, ParseDuration));
-    options().Add({"device", "DEVICE", "cpu", "with --model: what computes"}, IntoText(&local_.device));
+    options().Add({"device", "DEVICE", "cpu", "with --model: what computes, cpu or cuda:N"}, IntoText(&local_.device));
     options().Add({"threads", "N", "0", "with --model: compute threads (0: one a core, within the CPU quota)"},
                   Into(&local_.threads, ParseInt));
     options().Add({"preprocess-threads", "N", "0",

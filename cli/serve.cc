@@ -105,7 +105,9 @@ class Serve final : public Command {
          "a checkpoint folder as downloaded from the hub, or random:2b (4b, 8b, 32b, tiny): random weights of "
          "that shape, which need no file; required"},
         IntoText(&load_.model));
-    options().Add({"device", "DEVICE", load_.device, "what computes"}, IntoText(&load_.device));
+    options().Add({"device", "DEVICE", load_.device,
+                   "what computes: cpu, cuda:N, several of those as cuda:0,cuda:1, or cuda:all"},
+                  IntoText(&load_.device));
     options().Add({"dtype", "DTYPE", "", "bf16 or fp32, what the tower computes in (default: the checkpoint's own)"},
                   Into(&load_.dtype, ParseDType));
     options().Add({"threads", "N", "0", "compute threads (0: one a core, within the CPU quota)"},
@@ -241,14 +243,12 @@ class Serve final : public Command {
     InitLogging(log_format_, log_level_);
     load_.log = [](std::string_view message) { Log(LogLevel::kInfo, message); };
     load_.threads = ThreadCount(load_.threads);
-    absl::StatusOr<std::unique_ptr<Encoder>> encoder = LoadEncoder(load_);
-    if (!encoder.ok()) return Fail(encoder.status());
+    absl::StatusOr<std::vector<std::unique_ptr<Encoder>>> encoders = LoadEncoders(load_);
+    if (!encoders.ok()) return Fail(encoders.status());
     // After oneDNN has been set up through the environment, since gRPC's threads read that. Never shut down: that would
     // wait up to 10 s for gRPC's poller at the end of the process.
     grpc_init();
-    std::vector<std::unique_ptr<Encoder>> encoders;
-    encoders.push_back(*std::move(encoder));
-    absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(server_, std::move(encoders));
+    absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(server_, *std::move(encoders));
     if (!server.ok()) return Fail(ExitCode::kFailure, std::string(server.status().message()));
     return ServeUntilStopped(signals, *std::move(server));
   }

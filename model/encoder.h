@@ -101,8 +101,10 @@ struct HostTensor {
   DType dtype = DType::kBf16;
 };
 
-// The stages of one forward pass; they add up to its duration.
+// The stages of one forward pass; they and `behind` add up to its duration.
 struct ForwardTimes {
+  // While a pass of another encoder of the device ran before it: waiting for that, and what staging it hides.
+  std::chrono::nanoseconds behind{0};
   std::chrono::nanoseconds upload{0};       // frames to the device, patchified and normalised
   std::chrono::nanoseconds patch_embed{0};  // the Linear
   std::chrono::nanoseconds position{0};     // learned position rows and rotary tables
@@ -121,7 +123,8 @@ struct EncodedBatch {
 // Turns frames into embeddings: the interface that the server knows. The tower implements it; so does a puppet in
 // tests. Items of any sizes are packed without padding; an item's rows do not depend on its neighbours beyond
 // floating-point noise. Not thread-safe: one worker calls Forward at a time. Forward blocks for the whole pass.
-// Fails with INVALID_ARGUMENT for items that do not fit the tower and INTERNAL for faults of the device.
+// Fails with INVALID_ARGUMENT for items that do not fit the tower, RESOURCE_EXHAUSTED where memory ran out (smaller
+// batches may still pass) and INTERNAL for faults of the device.
 class Encoder {
  public:
   virtual ~Encoder() = default;

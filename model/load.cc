@@ -1,14 +1,14 @@
 #include "model/load.h"
 
 #include <filesystem>
-#include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "model/checkpoint.h"
 #include "model/cuda/cuda_tower.h"
+#include "model/device_list.h"
 #include "model/dtype_choice.h"
 #include "model/fingerprint.h"
 #include "model/guard.h"
@@ -37,54 +37,71 @@ std::string ModelName(const std::string& model) {
   return folder.filename().string();
 }
 
-// The index in "cuda:N".
-std::optional<int> GpuIndex(const std::string& device) {
-  constexpr std::string_view kPrefix = "cuda:";
-  int index = 0;
-  if (!device.starts_with(kPrefix) || !absl::SimpleAtoi(device.substr(kPrefix.size()), &index)) return std::nullopt;
-  return index;
+using Encoders = std::vector<std::unique_ptr<Encoder>>;
+
+absl::StatusOr<Encoders> OnGpus(const TowerSource& source, EncoderInfo info, const std::vector<int>& gpus,
+                                const LoadOptions& options) {
+  Encoders all;
+  for (const int gpu : gpus) {
+    info.device = absl::StrCat("cuda:", gpu);
+    auto encoders = MakeCudaTower(source, info, {gpu, options.batch_rules, options.observer, options.log});
+    if (!encoders.ok()) return encoders.status();
+    for (auto& encoder : *encoders) all.push_back(std::move(encoder));
+  }
+  return all;
 }
 
-absl::StatusOr<std::unique_ptr<Encoder>> Load(const LoadOptions& options) {
+absl::StatusOr<Encoders> OnCpu(TowerSource source, EncoderInfo info, const LoadOptions& options) {
+  const DType dtype = info.dtype;
+  info.device = "cpu";
+  auto encoder = MakeCpuTower(std::move(source), std::move(info), {dtype, options.threads, options.observer});
+  if (!encoder.ok()) return encoder.status();
+  if (options.log) {
+    options.log(absl::StrCat("ready in ", std::string(Name(dtype)), " on ", options.threads, " threads"));
+  }
+  Encoders one;
+  one.push_back(*std::move(encoder));
+  return one;
+}
+
+absl::StatusOr<Encoders> Load(const LoadOptions& options) {
   const auto log = [&](const std::string& message) {
     if (options.log) options.log(message);
   };
-  const auto gpu = GpuIndex(options.device);
-  if (!gpu && options.device != "cpu") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("device is \"", options.device, "\", expected \"cpu\" or \"cuda:N\""));
-  }
+  const auto gpus = ParseDevices(options.device, CountCudaDevices);
+  if (!gpus.ok()) return gpus.status();
   if (options.threads < 1) {
     return absl::InvalidArgumentError(absl::StrCat("threads is ", options.threads, ", expected 1 or more"));
   }
   auto source = OpenSource(options.model, options.threads);
   if (!source.ok()) return source.status();
-  const absl::StatusOr<DType> dtype =
-      gpu ? absl::StatusOr<DType>(options.dtype.value_or(source->dtype)) : ChooseCpuDType(options.dtype, source->dtype);
+  const absl::StatusOr<DType> dtype = gpus->empty() ? ChooseCpuDType(options.dtype, source->dtype)
+                                                    : absl::StatusOr<DType>(options.dtype.value_or(source->dtype));
   if (!dtype.ok()) return dtype.status();
   log(absl::StrCat(options.model, ": ", source->tensors.size(), " tensors, checked"));
 
   EncoderInfo info;
   info.name = ModelName(options.model);
-  info.device = options.device;
   info.dtype = *dtype;
   info.tower = source->tower;
   info.image_processor = source->image_processor;
   info.video_processor = source->video_processor;
   info.fingerprint = Fingerprint(*source, *dtype, options.threads);
   log(absl::StrCat("fingerprint ", info.fingerprint));
-  if (gpu)
-    return MakeCudaTower(*std::move(source), std::move(info),
-                         {*gpu, options.batch_rules, options.observer, options.log});
-  auto encoder = MakeCpuTower(*std::move(source), std::move(info), {*dtype, options.threads, options.observer});
-  if (encoder.ok()) log(absl::StrCat("ready in ", std::string(Name(*dtype)), " on ", options.threads, " threads"));
-  return encoder;
+  return gpus->empty() ? OnCpu(*std::move(source), std::move(info), options)
+                       : OnGpus(*source, std::move(info), *gpus, options);
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Encoder>> LoadEncoder(const LoadOptions& options) {
+absl::StatusOr<std::vector<std::unique_ptr<Encoder>>> LoadEncoders(const LoadOptions& options) {
   return Guarded(options.model, [&] { return Load(options); });
+}
+
+absl::StatusOr<std::unique_ptr<Encoder>> LoadEncoder(const LoadOptions& options) {
+  auto encoders = LoadEncoders(options);
+  if (!encoders.ok()) return encoders.status();
+  return std::move(encoders->front());
 }
 
 }  // namespace vitower

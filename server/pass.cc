@@ -67,7 +67,7 @@ absl::StatusOr<std::shared_ptr<const ForwardResult>> RunPass(Encoder& encoder, c
     absl::StatusOr<EncodedBatch> batch = encoder.Forward(items, inputs.wanted);
     if (!batch.ok()) return batch.status();
     result->batch = *std::move(batch);
-    result->downloaded_at = started_at + Sum(result->batch.times);
+    result->downloaded_at = started_at + result->batch.times.behind + Sum(result->batch.times);
     return result;
   });
 }

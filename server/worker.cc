@@ -77,11 +77,13 @@ void Worker::RunPart(Jobs part) {
   absl::StatusOr<std::shared_ptr<const ForwardResult>> forward = RunPass(*encoder_, inputs, parts_.clock);
   std::optional<Jobs> jobs = desk_.End();
   const std::chrono::nanoseconds spent = parts_.clock.Now() - started_at;
-  parts_.metrics.AddDeviceBusy(device_, spent);
+  const std::chrono::nanoseconds behind = forward.ok() ? (*forward)->batch.times.behind : std::chrono::nanoseconds(0);
+  parts_.metrics.AddDeviceBusy(device_, spent - behind);
   if (!jobs) {
     lost_ = true;
     return Log(LogLevel::kWarning, Cat(device_, " came back after ", InSeconds(spent), " s"));
   }
+  for (const std::unique_ptr<Job>& job : *jobs) job->times.Set(Stage::kQueue, started_at - job->ready_at + behind);
   if (parts_.tracer.on()) TracePass(*jobs, forward.ok() ? (*forward)->batch.times : ForwardTimes(), started_at);
   absl::Status status = forward.status();
   if (status.ok()) status = CheckForward(**forward, *jobs, encoder_->info());
@@ -96,7 +98,7 @@ void Worker::TracePass(const Jobs& part, const ForwardTimes& times, TimePoint st
     parts_.tracer.Wait("queue", job->ready_at, started_at, job->number);
   }
   parts_.tracer.Span("pass", started_at, parts_.clock.Now(), ids);
-  TimePoint at = started_at;
+  TimePoint at = started_at + times.behind;
   for (const auto& [name, spent] :
        std::initializer_list<std::pair<const char*, std::chrono::nanoseconds>>{{"upload", times.upload},
                                                                                {"patch_embed", times.patch_embed},

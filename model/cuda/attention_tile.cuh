@@ -1,6 +1,7 @@
 // private header
 #pragma once
 
+#include "model/cuda/launch.cuh"
 #include "model/cuda/mma.cuh"
 
 namespace vitower {
@@ -130,26 +131,39 @@ __device__ __forceinline__ float Exponentials(float (&scores)[kBlocks][4], int h
   return (chains[0] + chains[1]) + (chains[2] + chains[3]);
 }
 
-// Turns scores into weights and rescales what was summed under an older maximum, if there is a newer one.
+// What has been summed under an older maximum is to be multiplied by this, for the two rows of a lane.
+struct Shrink {
+  bool any;  // of the warp's rows
+  float by[2];
+};
+
+// Turns scores into weights, under a new maximum if there is one. The outputs so far are left for Rescale.
 template <int kHeadDim, int kBlocks>
-__device__ __forceinline__ void Softmax(WarpState<kHeadDim>& state, float scale, float (&scores)[kBlocks][4]) {
+__device__ __forceinline__ Shrink Softmax(WarpState<kHeadDim>& state, float scale, float (&scores)[kBlocks][4]) {
   const float largest[2] = {Largest(scores, 0, state.largest[0]), Largest(scores, 1, state.largest[1])};
-  if (__any_sync(0xFFFFFFFFU, largest[0] > state.largest[0] || largest[1] > state.largest[1])) {
+  Shrink shrink{__any_sync(0xFFFFFFFFU, largest[0] > state.largest[0] || largest[1] > state.largest[1]) != 0, {1, 1}};
+  if (shrink.any) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const float shrink = Exp2((state.largest[half] - largest[half]) * scale);
-      state.sum[half] *= shrink;
+      shrink.by[half] = Exp2((state.largest[half] - largest[half]) * scale);
+      state.sum[half] *= shrink.by[half];
       state.largest[half] = largest[half];
-#pragma unroll
-      for (int n = 0; n < WarpState<kHeadDim>::kOutBlocks; ++n) {
-        state.out[n][half * 2] *= shrink;
-        state.out[n][half * 2 + 1] *= shrink;
-      }
     }
   }
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     state.sum[half] += Exponentials(scores, half, scale, largest[half] * scale);
+  }
+  return shrink;
+}
+
+template <int kHeadDim>
+__device__ __forceinline__ void Rescale(WarpState<kHeadDim>& state, const Shrink& shrink) {
+  if (!shrink.any) return;
+#pragma unroll
+  for (int n = 0; n < WarpState<kHeadDim>::kOutBlocks; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) state.out[n][i] *= shrink.by[i / 2];
   }
 }
 
@@ -231,5 +245,26 @@ bool ForAttentionShape(Element element, int32_t head_dim, const Launch& launch) 
 }
 
 inline float ScoreScale(int32_t head_dim) { return 1.4426950408889634F / sqrtf(static_cast<float>(head_dim)); }
+
+// Kernel<T, head>: kBytes of shared memory, and the kernel itself as kFunction.
+template <template <typename, int> class Kernel>
+int32_t AttentionBlocks(Element element, int32_t head_dim) {
+  int32_t blocks = 0;
+  (void)ForAttentionShape(element, head_dim, [&](auto zero, auto head) {
+    using K = Kernel<decltype(zero), decltype(head)::kDim>;
+    blocks = BlocksAtATime(K::kFunction, K::kBytes);
+  });
+  return blocks;
+}
+
+template <template <typename, int> class Kernel>
+cudaError_t LaunchAttention(Element element, const TileAttentionArgs& args, cudaStream_t stream) {
+  const bool known = ForAttentionShape(element, args.head_dim, [&](auto zero, auto head) {
+    using K = Kernel<decltype(zero), decltype(head)::kDim>;
+    LaunchEarly(K::kFunction, static_cast<unsigned>(args.blocks), kThreads, K::kBytes, stream, args,
+                ScoreScale(args.head_dim));
+  });
+  return known ? cudaGetLastError() : cudaErrorInvalidValue;
+}
 
 }  // namespace vitower

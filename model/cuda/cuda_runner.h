@@ -3,8 +3,12 @@
 
 #include <cuda_runtime_api.h>
 
+#include <atomic>
+#include <deque>
 #include <map>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,19 +19,23 @@
 #include "model/cuda/device_weights.h"
 #include "model/cuda/gemm.h"
 #include "model/cuda/graph.h"
+#include "model/cuda/lending.h"
+#include "model/cuda/pass_slot.h"
 #include "model/cuda/pieces.h"
-#include "model/cuda/stage_marks.h"
 #include "model/cuda/tower_passes.h"
 
 namespace vitower {
 
-// A tower on one device: all that lives there, and how a batch goes through it. Everything happens on the thread that
-// constructs it. Throws CudaError, std::bad_alloc or what libtorch throws.
+// A tower on one device: all that lives there, and how a batch goes through it. A pass is staged on its caller's thread
+// and stream, enqueued in one go behind the pass before it, and waited for by its caller. Thread-safe: kPassesInFlight
+// callers are served at a time, others wait. Throws CudaError, std::bad_alloc or what libtorch throws; after a pass
+// that does not end within a minute or two, CudaError for ever.
 class CudaRunner final {
  public:
+  static constexpr int kPassesInFlight = 2;
+
   // Loads and warms up. `info` must outlive it; its weight_bytes are filled in.
   CudaRunner(TowerSource source, EncoderInfo& info, const CudaTowerOptions& options);
-  ~CudaRunner();
   CudaRunner(const CudaRunner&) = delete;
   CudaRunner& operator=(const CudaRunner&) = delete;
 
@@ -38,17 +46,23 @@ class CudaRunner final {
   struct Streams {
     Streams();
     ~Streams();
+    cudaStream_t upload = nullptr;
     cudaStream_t compute = nullptr;
     cudaStream_t download = nullptr;
   };
 
   void CaptureGraphs();
   void RefuseOverflow();
-  void Upload(absl::Span<const TowerInput> items, const Pass& pass);
+  void Stage(absl::Span<const TowerInput> items, const Pass& pass);
+  void Enqueue(const Pass& pass, const OutputSet& wanted, EncodedBatch& batch);
+  void TakeTurn(PassSlot& slot);
   void Embed(const Pass& pass);
   void RunPiece(const Pass& pass, size_t index);
   void EnqueuePiece(const Pass& pass, const Piece& piece) const;
   HostTensor Download(const Pass& pass, const Piece& piece);
+  void Await(const Pass& pass);
+  ForwardTimes TimesOf(const PassSlot& slot, PassSlot::TimePoint begin);
+  void Abandon() const;
   void Observe(const std::string& stage, const void* values, int64_t rows, int64_t cols) const;
   void Log(const std::string& message) const;
 
@@ -64,12 +78,18 @@ class CudaRunner final {
   Activations graph_memory_;  // its addresses are in the graphs
   Activations eager_memory_;
   std::map<int64_t, std::vector<Graph>> graphs_;  // by rows; one for each piece
-  PinnedBuffer staging_;
-  DeviceBuffer uploaded_;
   PinnedPool replies_;
-  StageMarks marks_;
-  bool observing_ = false;          // not while it warms up
-  std::vector<cudaEvent_t> ready_;  // one for each output
+  bool observing_ = false;  // not while it warms up
+  std::atomic<bool> stuck_{false};
+
+  // What goes on the compute and download streams goes there under this lock, and so does the use of all that passes
+  // share.
+  std::mutex turn_;
+  std::deque<CudaEvent> ready_;                                           // one for each output: it is computed
+  std::deque<CudaEvent> downloaded_;                                      // and need not be kept any more
+  const PassSlot* latest_ = nullptr;                                      // of the pass that was enqueued last
+  std::optional<PassSlot::TimePoint> latest_end_{PassSlot::TimePoint()};  // of that pass, once its caller knows
+  Lending<PassSlot> slots_{kPassesInFlight};
 };
 
 }  // namespace vitower

@@ -1,12 +1,14 @@
 #include "model/cuda/cuda_tower.h"
 
+#include <functional>
+#include <memory>
 #include <new>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "model/cuda/cuda_runner.h"
-#include "model/cuda/device_thread.h"
 #include "model/cuda/warm_up.h"
 #include "model/patch_rows.h"
 
@@ -15,10 +17,10 @@ namespace {
 
 constexpr int64_t kAlignment = 8;  // of rows, in elements: what 16-byte accesses and the matrix units take
 
-// Runs `body` on the device's thread; what it throws becomes a status.
-absl::Status RunOn(DeviceThread& thread, const char* what, const std::function<void()>& body) {
+// Runs `body`; what it throws becomes a status.
+absl::Status Guard(const char* what, const std::function<void()>& body) {
   try {
-    thread.Run(body);
+    body();
     return absl::OkStatus();
   } catch (const UnfitTower& e) {
     return absl::FailedPreconditionError(e.what());
@@ -29,43 +31,38 @@ absl::Status RunOn(DeviceThread& thread, const char* what, const std::function<v
   }
 }
 
-class CudaTower final : public Encoder {
+// What the encoders of one device share.
+struct CudaTower {
+  EncoderInfo info;
+  std::optional<CudaRunner> runner;
+};
+
+class CudaEncoder final : public Encoder {
  public:
-  explicit CudaTower(EncoderInfo info) : info_(std::move(info)) {}
-  ~CudaTower() override {
-    (void)RunOn(thread_, "letting go of the device", [this] { runner_.reset(); });
-  }
+  explicit CudaEncoder(std::shared_ptr<CudaTower> tower) : tower_(std::move(tower)) {}
 
-  absl::Status Load(TowerSource source, const CudaTowerOptions& options) {
-    return RunOn(thread_, "building the tower", [&] {
-      UseDevice(options.device);
-      runner_.emplace(std::move(source), info_, options);
-    });
-  }
-
-  const EncoderInfo& info() const override { return info_; }
+  const EncoderInfo& info() const override { return tower_->info; }
 
   absl::StatusOr<EncodedBatch> Forward(absl::Span<const TowerInput> items, const OutputSet& wanted) override {
+    const TowerConfig& tower = info().tower;
     if (items.empty()) return absl::InvalidArgumentError("a batch without items");
-    const size_t levels = info_.tower.deepstack_visual_indexes.size();
+    const size_t levels = tower.deepstack_visual_indexes.size();
     if (wanted.deepstack.size() != levels) {
       return absl::InvalidArgumentError(
           absl::StrCat("outputs name ", wanted.deepstack.size(), " DeepStack levels, the tower has ", levels));
     }
     for (const TowerInput& item : items) {
-      const absl::Status status = std::visit([&](const auto* it) { return CheckItem(*it, info_.tower); }, item);
+      const absl::Status status = std::visit([&](const auto* it) { return CheckItem(*it, tower); }, item);
       if (!status.ok()) return status;
     }
     EncodedBatch batch;
-    const absl::Status status = RunOn(thread_, "forward pass", [&] { batch = runner_->Run(items, wanted); });
+    const absl::Status status = Guard("forward pass", [&] { batch = tower_->runner->Run(items, wanted); });
     if (!status.ok()) return status;
     return batch;
   }
 
  private:
-  EncoderInfo info_;
-  std::optional<CudaRunner> runner_;  // used on thread_ alone
-  DeviceThread thread_;
+  const std::shared_ptr<CudaTower> tower_;
 };
 
 absl::Status CheckShape(const TowerConfig& tower) {
@@ -83,12 +80,25 @@ absl::Status CheckShape(const TowerConfig& tower) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Encoder>> MakeCudaTower(TowerSource source, EncoderInfo info,
-                                                       const CudaTowerOptions& options) {
+absl::StatusOr<int> CountCudaDevices() {
+  int count = 0;
+  if (absl::Status status = Guard("counting devices", [&] { count = DeviceCount(); }); !status.ok()) return status;
+  return count;
+}
+
+absl::StatusOr<std::vector<std::unique_ptr<Encoder>>> MakeCudaTower(TowerSource source, EncoderInfo info,
+                                                                    const CudaTowerOptions& options) {
   if (absl::Status status = CheckShape(info.tower); !status.ok()) return status;
-  auto tower = std::make_unique<CudaTower>(std::move(info));
-  if (absl::Status status = tower->Load(std::move(source), options); !status.ok()) return status;
-  return tower;
+  const auto tower = std::make_shared<CudaTower>();
+  tower->info = std::move(info);
+  const absl::Status status = Guard("building the tower", [&] {
+    UseDevice(options.device);
+    tower->runner.emplace(std::move(source), tower->info, options);
+  });
+  if (!status.ok()) return status;
+  std::vector<std::unique_ptr<Encoder>> encoders;
+  for (int i = 0; i < CudaRunner::kPassesInFlight; ++i) encoders.push_back(std::make_unique<CudaEncoder>(tower));
+  return encoders;
 }
 
 }  // namespace vitower

@@ -1,3 +1,4 @@
+#include "model/cuda/launch.cuh"
 #include "model/cuda/vec.cuh"
 
 namespace vitower {
@@ -20,6 +21,7 @@ __device__ __forceinline__ float Gelu(float x, GeluKind kind) {
 template <typename T>
 __global__ void __launch_bounds__(kThreads) GeluKernel(T* x, int64_t vectors, GeluKind kind) {
   constexpr int kCount = kWide<T>;
+  AwaitEarlierKernels();
   for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < vectors; i += int64_t{gridDim.x} * kThreads) {
     Vec<T, kCount> values = Load<kCount>(x + i * kCount);
 #pragma unroll
@@ -41,7 +43,7 @@ cudaError_t LaunchGelu(Element element, GeluKind kind, void* x, int64_t count, c
   return ForElement(element, [&](auto zero) {
     using T = decltype(zero);
     const int64_t vectors = count / kWide<T>;
-    GeluKernel<T><<<BlocksFor(vectors), kThreads, 0, stream>>>(static_cast<T*>(x), vectors, kind);
+    LaunchEarly(GeluKernel<T>, BlocksFor(vectors), kThreads, 0, stream, static_cast<T*>(x), vectors, kind);
   });
 }
 

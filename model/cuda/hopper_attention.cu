@@ -28,52 +28,48 @@ struct Layout {
   static constexpr int kBytes = kGroupBytes + 2 * kStageBytes + QueryLayout<kHeadDim>::kBytes;
 };
 
-// What a thread copies of each stage: the same chunks of the same rows of keys and of values.
+// What a thread copies of each run: the same chunks of the same rows of keys and of values. Rows behind the segment
+// become zeros.
 template <typename T, int kHeadDim>
-class StageCopier {
+class RunCopier {
  public:
-  __device__ StageCopier(const TileRows<T>& rows, int segment_length)
-      : source_(rows.keys), row_stride_(3 * rows.width), width_(rows.width), length_(segment_length) {}
+  __device__ RunCopier(const TileRows<T>& rows, int segment_length)
+      : source_(rows.keys + Row() * 3 * static_cast<int>(rows.width) + Chunk() * 8),
+        rest_(rows.keys + static_cast<int>(threadIdx.x) * 3 * static_cast<int>(rows.width) + 64),
+        width_(static_cast<int>(rows.width)),
+        length_(segment_length) {}
 
-  __device__ __forceinline__ void Copy(unsigned char* stage, int first_key) const {
-#pragma unroll
-    for (int run = 0; run < kRuns; ++run) {
-      const int first = first_key + run * kKeys;
-      if (first < length_) CopyRun(stage + run * Layout<kHeadDim>::kRunBytes, first);
-    }
-    CommitCopies();
-  }
-
- private:
-  __device__ __forceinline__ void CopyRun(unsigned char* stage, int first_key) const {
-    const T* source = source_ + first_key * row_stride_;
+  // `slot` in shared memory's own addresses.
+  __device__ __forceinline__ void Copy(uint32_t slot, int first_key) const {
+    const int64_t skipped = int64_t{first_key} * (3 * width_);
+    const T* source = source_ + skipped;
+    const T* half = source + kHalf * 3 * width_;
+    const uint32_t target = slot + Row() * kRowBytes + (Chunk() ^ Row() % 8) * 16;
     const int valid_rows = length_ - first_key;
-    const int row = static_cast<int>(threadIdx.x) / 8;
-    const int chunk = static_cast<int>(threadIdx.x) % 8;
-#pragma unroll
-    for (int i = 0; i < kKeys; i += kThreads / 8) {
-      unsigned char* target = stage + (row + i) * kRowBytes + (chunk ^ row % 8) * 16;
-      CopyBoth(target, target + kPanelBytes, source + (row + i) * row_stride_ + chunk * 8, row + i < valid_rows);
-    }
+    CopyBoth(target, target + kPanelBytes, source, Row() < valid_rows);
+    CopyBoth(target + kHalf * kRowBytes, target + kHalf * kRowBytes + kPanelBytes, half, Row() + kHalf < valid_rows);
     if constexpr (Layout<kHeadDim>::kRest) {
-      const int rest_row = static_cast<int>(threadIdx.x);
-      if (rest_row < kKeys) {
-        unsigned char* target = stage + rest_row * 16;
-        CopyBoth(target + kKeyRest, target + kValueRest, source + rest_row * row_stride_ + 64, rest_row < valid_rows);
+      const int row = static_cast<int>(threadIdx.x);
+      if (row < kKeys) {
+        CopyBoth(slot + row * 16 + kKeyRest, slot + row * 16 + kValueRest, rest_ + skipped, row < valid_rows);
       }
     }
   }
 
-  __device__ __forceinline__ void CopyBoth(unsigned char* keys, unsigned char* values, const T* source,
-                                           bool valid) const {
-    source = valid ? source : source_;
+ private:
+  static constexpr int kHalf = kThreads / 8;  // rows that the threads copy at a time
+  static_assert(kKeys == 2 * kHalf);
+
+  __device__ static int Row() { return static_cast<int>(threadIdx.x) / 8; }
+  __device__ static int Chunk() { return static_cast<int>(threadIdx.x) % 8; }
+  __device__ __forceinline__ void CopyBoth(uint32_t keys, uint32_t values, const T* source, bool valid) const {
     CopyAsync(keys, source, valid);
     CopyAsync(values, source + width_, valid);
   }
 
   const T* source_;
-  int64_t row_stride_;
-  int64_t width_;
+  const T* rest_;
+  int width_;
   int length_;
 };
 
@@ -128,7 +124,7 @@ __device__ __forceinline__ void Step(WarpState<kHeadDim>& state, const unsigned 
   Scores<T, kHeadDim>(state, stage, scores);
   if (live) {
     if (valid_keys < kBlocks * 8) MaskKeys(valid_keys, scores);
-    Softmax(state, scale, scores);
+    Rescale(state, Softmax(state, scale, scores));
   }
   AddValues<T, kHeadDim>(state, stage, scores);
 }
@@ -161,9 +157,19 @@ class Walker {
  private:
   __device__ unsigned char* Stage(int number) const { return shared_ + number % 2 * L::kStageBytes; }
 
+  __device__ __forceinline__ void CopyStage(const RunCopier<T, kHeadDim>& copier, unsigned char* stage, int first_key,
+                                            int length) const {
+#pragma unroll
+    for (int run = 0; run < kRuns; ++run) {
+      if (first_key + run * kKeys < length)
+        copier.Copy(SharedAddress(stage + run * L::kRunBytes), first_key + run * kKeys);
+    }
+    CommitCopies();
+  }
+
   __device__ __forceinline__ void Fetch(const Work& work) {
     const TileRows<T> rows(args_, work.tile, work.head);
-    StageCopier<T, kHeadDim>(rows, work.tile.segment_length).Copy(Stage(next_stage_), 0);
+    CopyStage({rows, work.tile.segment_length}, Stage(next_stage_), 0, work.tile.segment_length);
     LoadQueries<T, kHeadDim>(queries_, rows.queries, 3 * rows.width,
                              args_.rotary + int64_t{work.tile.first_row} * kHeadDim, work.tile.rows);
   }
@@ -171,7 +177,7 @@ class Walker {
   __device__ __forceinline__ void Attend(const Work& work, int next) {
     const AttentionTile& tile = work.tile;
     const TileRows<T> rows(args_, tile, work.head);
-    const StageCopier<T, kHeadDim> copier(rows, tile.segment_length);
+    const RunCopier<T, kHeadDim> copier(rows, tile.segment_length);
     const int warp_first = static_cast<int>(threadIdx.x) / 32 * kWarpRows;
     const int group_first = static_cast<int>(threadIdx.x) / 128 * 64;
     __syncthreads();  // the queries have come
@@ -183,7 +189,7 @@ class Walker {
       PublishToMatrixUnits();
       __syncthreads();  // these keys have come, and nobody reads the other stage or the queries any more
       if (first_key + kStageKeys < tile.segment_length) {
-        copier.Copy(Stage(next_stage_), first_key + kStageKeys);
+        CopyStage(copier, Stage(next_stage_), first_key + kStageKeys, tile.segment_length);
       } else if (next >= 0) {
         Fetch(Work(args_, next));
       }
@@ -225,28 +231,22 @@ __global__ void __launch_bounds__(kThreads, 2) HopperAttentionKernel(TileAttenti
       reinterpret_cast<uint4*>(zeros)[i % kVectors] = uint4{0, 0, 0, 0};
     }
   }
+  AwaitEarlierKernels();
   Walker<T, kHeadDim>(args, scale, shared).Run();
 }
 
+template <typename T, int kHeadDim>
+struct Kernel {
+  static constexpr int kBytes = Layout<kHeadDim>::kBytes;
+  static constexpr auto kFunction = HopperAttentionKernel<T, kHeadDim>;
+};
+
 }  // namespace
 
-int32_t HopperAttentionBlocks(Element element, int32_t head_dim) {
-  int32_t blocks = 0;
-  (void)ForAttentionShape(element, head_dim, [&](auto zero, auto head) {
-    constexpr int kDim = decltype(head)::kDim;
-    blocks = BlocksAtATime(HopperAttentionKernel<decltype(zero), kDim>, Layout<kDim>::kBytes);
-  });
-  return blocks;
-}
+int32_t HopperAttentionBlocks(Element element, int32_t head_dim) { return AttentionBlocks<Kernel>(element, head_dim); }
 
 cudaError_t LaunchHopperAttention(Element element, const TileAttentionArgs& args, cudaStream_t stream) {
-  const bool known = ForAttentionShape(element, args.head_dim, [&](auto zero, auto head) {
-    constexpr int kDim = decltype(head)::kDim;
-    HopperAttentionKernel<decltype(zero), kDim>
-        <<<static_cast<unsigned>(args.blocks), kThreads, Layout<kDim>::kBytes, stream>>>(args,
-                                                                                         ScoreScale(args.head_dim));
-  });
-  return known ? cudaGetLastError() : cudaErrorInvalidValue;
+  return LaunchAttention<Kernel>(element, args, stream);
 }
 
 }  // namespace vitower

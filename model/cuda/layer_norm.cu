@@ -1,3 +1,4 @@
+#include "model/cuda/launch.cuh"
 #include "model/cuda/vec.cuh"
 
 namespace vitower {
@@ -27,6 +28,7 @@ __global__ void __launch_bounds__(kBlock) LayerNormKernel(LayerNormArgs args) {
   constexpr int kCount = kWide<T>;
   const int64_t row = int64_t{blockIdx.x} * (kBlock / kLanes) + threadIdx.x / kLanes;
   if (row >= args.rows) return;
+  AwaitEarlierKernels();
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
   const T* x = static_cast<const T*>(args.x) + row * args.width;
   Vec<T, kCount> held[kHeld];
@@ -74,7 +76,7 @@ bool LaunchIfItFits(const LayerNormArgs& args, cudaStream_t stream) {
   if (args.width > kLanes * kHeld * kWide<T>) return false;
   constexpr int kRows = kBlock / kLanes;
   const auto blocks = static_cast<unsigned>((args.rows + kRows - 1) / kRows);
-  LayerNormKernel<T, kLanes, kHeld><<<blocks, kBlock, 0, stream>>>(args);
+  LaunchEarly(LayerNormKernel<T, kLanes, kHeld>, blocks, kBlock, 0, stream, args);
   return true;
 }
 

@@ -12,9 +12,8 @@ __device__ __forceinline__ uint32_t SharedAddress(const void* pointer) {
 }
 
 // 16 bytes; zeros where `valid` is false (the source is not read).
-__device__ __forceinline__ void CopyAsync(void* target, const void* source, bool valid) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(SharedAddress(target)), "l"(source),
-               "r"(valid ? 16 : 0));
+__device__ __forceinline__ void CopyAsync(uint32_t target, const void* source, bool valid) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(target), "l"(source), "r"(valid ? 16 : 0));
 }
 __device__ __forceinline__ void CommitCopies() { asm volatile("cp.async.commit_group;\n"); }
 template <int kPending>

@@ -1,13 +1,21 @@
 #include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
 #include "model/cuda/cuda_tower.h"
 
 namespace vitower {
+namespace {
 
-absl::StatusOr<std::unique_ptr<Encoder>> MakeCudaTower(TowerSource /*source*/, EncoderInfo info,
-                                                       const CudaTowerOptions& /*options*/) {
-  return absl::FailedPreconditionError(absl::StrCat(
-      "device is \"", info.device, "\", and this build has no CUDA: configure it with VITOWER_WITH_CUDA=ON"));
+absl::Status NoCuda() {
+  return absl::FailedPreconditionError(
+      "no CUDA device can be used: this build has no CUDA, configure it with VITOWER_WITH_CUDA=ON");
+}
+
+}  // namespace
+
+absl::StatusOr<int> CountCudaDevices() { return NoCuda(); }
+
+absl::StatusOr<std::vector<std::unique_ptr<Encoder>>> MakeCudaTower(TowerSource /*source*/, EncoderInfo /*info*/,
+                                                                    const CudaTowerOptions& /*options*/) {
+  return NoCuda();
 }
 
 }  // namespace vitower

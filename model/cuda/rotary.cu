@@ -1,3 +1,4 @@
+#include "model/cuda/launch.cuh"
 #include "model/cuda/vec.cuh"
 
 namespace vitower {
@@ -10,6 +11,8 @@ template <typename T, int kCount>
 __global__ void __launch_bounds__(kThreads) RotaryKernel(RotaryArgs args, int64_t total) {
   const int64_t index = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (index >= total) return;
+  AwaitEarlierKernels();
+  AllowNextKernel();
   const int32_t half = args.head_dim / 2;
   const int32_t runs = half / kCount;
   const int32_t parts = (args.keys_only ? 1 : 2) * args.heads;
@@ -38,8 +41,8 @@ __global__ void __launch_bounds__(kThreads) RotaryKernel(RotaryArgs args, int64_
 template <typename T, int kCount>
 void Run(const RotaryArgs& args, cudaStream_t stream) {
   const int64_t total = args.rows * (args.keys_only ? 1 : 2) * args.heads * (args.head_dim / 2 / kCount);
-  RotaryKernel<T, kCount>
-      <<<static_cast<unsigned>((total + kThreads - 1) / kThreads), kThreads, 0, stream>>>(args, total);
+  LaunchEarly(RotaryKernel<T, kCount>, static_cast<unsigned>((total + kThreads - 1) / kThreads), kThreads, 0, stream,
+              args, total);
 }
 
 }  // namespace

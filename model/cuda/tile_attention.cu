@@ -22,7 +22,8 @@ __device__ void CopyRows(T* target, const T* source, int64_t row_stride, int val
     const int row = i / kChunks;
     const int chunk = i % kChunks;
     const bool valid = row < valid_rows && chunk * 8 < kHeadDim;
-    CopyAsync(target + row * L::kStride + chunk * 8, source + (valid ? row * row_stride + chunk * 8 : 0), valid);
+    CopyAsync(SharedAddress(target + row * L::kStride + chunk * 8), source + (valid ? row * row_stride + chunk * 8 : 0),
+              valid);
   }
 }
 
@@ -100,7 +101,7 @@ __device__ void AttendTile(const TileAttentionArgs& args, const AttentionTile& t
     float scores[kKeys / 8][4];
     Scores<T, kHeadDim>(state, stage, valid_keys, scores);
     if (valid_keys < kKeys) MaskKeys(valid_keys, scores);
-    Softmax(state, scale, scores);
+    Rescale(state, Softmax(state, scale, scores));
     AddValues<T, kHeadDim>(state, stage + kKeys * L::kStride, valid_keys, scores);
   }
   WriteOut<T, kHeadDim>(state, static_cast<T*>(args.out) + (tile.first_row + warp_first) * rows.width + head * kHeadDim,
@@ -111,31 +112,25 @@ __device__ void AttendTile(const TileAttentionArgs& args, const AttentionTile& t
 template <typename T, int kHeadDim>
 __global__ void __launch_bounds__(kThreads, 2) TileAttentionKernel(TileAttentionArgs args, float scale) {
   extern __shared__ __align__(16) unsigned char shared[];
+  AwaitEarlierKernels();
   const int work = *args.tile_count * args.heads;
   for (auto i = static_cast<int>(blockIdx.x); i < work; i += static_cast<int>(gridDim.x)) {
     AttendTile<T, kHeadDim>(args, args.tiles[i / args.heads], i % args.heads, scale, reinterpret_cast<T*>(shared));
   }
 }
 
+template <typename T, int kHeadDim>
+struct Kernel {
+  static constexpr int kBytes = Layout<kHeadDim>::kBytes;
+  static constexpr auto kFunction = TileAttentionKernel<T, kHeadDim>;
+};
+
 }  // namespace
 
-int32_t TileAttentionBlocks(Element element, int32_t head_dim) {
-  int32_t blocks = 0;
-  (void)ForAttentionShape(element, head_dim, [&](auto zero, auto head) {
-    constexpr int kDim = decltype(head)::kDim;
-    blocks = BlocksAtATime(TileAttentionKernel<decltype(zero), kDim>, Layout<kDim>::kBytes);
-  });
-  return blocks;
-}
+int32_t TileAttentionBlocks(Element element, int32_t head_dim) { return AttentionBlocks<Kernel>(element, head_dim); }
 
 cudaError_t LaunchTileAttention(Element element, const TileAttentionArgs& args, cudaStream_t stream) {
-  const bool known = ForAttentionShape(element, args.head_dim, [&](auto zero, auto head) {
-    constexpr int kDim = decltype(head)::kDim;
-    TileAttentionKernel<decltype(zero), kDim>
-        <<<static_cast<unsigned>(args.blocks), kThreads, Layout<kDim>::kBytes, stream>>>(args,
-                                                                                         ScoreScale(args.head_dim));
-  });
-  return known ? cudaGetLastError() : cudaErrorInvalidValue;
+  return LaunchAttention<Kernel>(element, args, stream);
 }
 
 }  // namespace vitower

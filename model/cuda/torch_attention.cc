@@ -10,9 +10,11 @@
 #include <c10/core/InferenceMode.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
+#include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <cmath>
+#include <new>
 
 namespace vitower {
 namespace {
@@ -77,9 +79,13 @@ AttentionOutput AttendWithTorch(AttentionKind kind, const SegmentAttention& batc
   const c10::InferenceMode inference;
   const c10::cuda::CUDAStreamGuard stream(
       c10::cuda::getStreamFromExternal(batch.stream, static_cast<c10::DeviceIndex>(batch.device)));
-  const at::Tensor result = kind == AttentionKind::kFlash ? Flash(batch) : Formula(batch);
-  const auto owner = std::make_shared<const at::Tensor>(result.contiguous());
-  return {owner, owner->const_data_ptr()};
+  try {
+    const at::Tensor result = kind == AttentionKind::kFlash ? Flash(batch) : Formula(batch);
+    const auto owner = std::make_shared<const at::Tensor>(result.contiguous());
+    return {owner, owner->const_data_ptr()};
+  } catch (const c10::OutOfMemoryError&) {
+    throw std::bad_alloc();
+  }
 }
 
 }  // namespace vitower

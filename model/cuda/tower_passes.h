@@ -9,6 +9,7 @@
 #include "model/cuda/batch_plan.h"
 #include "model/cuda/device_weights.h"
 #include "model/cuda/gemm.h"
+#include "model/cuda/pass_slot.h"
 #include "model/encoder.h"
 
 namespace vitower {
@@ -19,6 +20,7 @@ struct Pass {
   const BatchPlan* plan;
   MetaLayout meta;
   Activations* memory;
+  PassSlot* slot = nullptr;  // none where a graph is captured
 
   int64_t rows() const { return plan->rows; }
 };

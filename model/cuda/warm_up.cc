@@ -54,7 +54,7 @@ int64_t CountNonfinite(const HostTensor& tensor) {
   return nonfinite;
 }
 
-void UseDevice(int device) {
+int DeviceCount() {
   int count = 0;
   if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess) {
     int driver = 0;
@@ -63,7 +63,11 @@ void UseDevice(int device) {
                                   driver / 1000, ".", driver % 1000 / 10, ", built for ", CUDART_VERSION / 1000, ".",
                                   CUDART_VERSION % 1000 / 10, ")"));
   }
-  if (device < 0 || device >= count) {
+  return count;
+}
+
+void UseDevice(int device) {
+  if (const int count = DeviceCount(); device < 0 || device >= count) {
     throw UnfitTower(absl::StrCat("device is \"cuda:", device, "\", and this host has ", count));
   }
   cudaDeviceProp properties{};

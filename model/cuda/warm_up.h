@@ -24,6 +24,9 @@ Frames NoiseFrames(const GridThw& grid, const TowerConfig& tower);
 
 int64_t CountNonfinite(const HostTensor& tensor);
 
+// At least 1. Throws UnfitTower where there is no device, or its driver is too old.
+int DeviceCount();
+
 // Makes `device` the calling thread's. Throws UnfitTower where it is not there, or it or its driver is too old.
 void UseDevice(int device);
 

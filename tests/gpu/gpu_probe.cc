@@ -2,6 +2,7 @@
 //   gpu_probe make SHAPE DIR [--outliers] [--dtype X]
 //   gpu_probe dump --model M --input frames.safetensors --output out.safetensors [--stages] [--single]
 //   gpu_probe bench --model M --grids N*TxHxW,... [--repeats N] [--tokens-only]
+//   gpu_probe flow --model M --grids N*TxHxW,... [--seconds N] [--tokens-only]   all its encoders at once
 //   gpu_probe buckets --model M                      every graph against the kernels launched one by one
 //   gpu_probe steady --model M [--count N]            batches of many sizes; does memory grow once all were seen?
 //   gpu_probe profile --model M --grids N*TxHxW      one pass between cudaProfilerStart and cudaProfilerStop
@@ -13,11 +14,8 @@
 #include <chrono>
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <iostream>
-#include <map>
-#include <set>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -28,57 +26,12 @@
 #include "model/load.h"
 #include "model/make_checkpoint.h"
 #include "model/safetensors.h"
+#include "tests/support/probe.h"
 
 namespace vitower {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-[[noreturn]] void Die(const std::string& message) {
-  std::cerr << "gpu_probe: " << message << "\n";
-  std::exit(1);
-}
-
-template <typename T>
-T Must(absl::StatusOr<T> value) {
-  if (!value.ok()) Die(value.status().ToString());
-  return *std::move(value);
-}
-
-struct Arguments {
-  std::vector<std::string> words;
-  std::map<std::string, std::string> values;
-
-  bool Has(const std::string& key) const { return values.contains(key); }
-  std::string Get(const std::string& key, const std::string& otherwise) const {
-    const auto found = values.find(key);
-    return found == values.end() ? otherwise : found->second;
-  }
-  int Int(const std::string& key, int otherwise) const {
-    return std::atoi(Get(key, std::to_string(otherwise)).c_str());
-  }
-};
-
-Arguments Parse(int argc, char** argv) {
-  static const std::set<std::string> kSwitches = {"--outliers",  "--stages", "--single",
-                                                  "--no-graphs", "--flash",  "--tokens-only"};
-  Arguments arguments;
-  for (int i = 1; i < argc; ++i) {
-    const std::string word = argv[i];
-    if (!word.starts_with("--")) {
-      arguments.words.push_back(word);
-    } else if (kSwitches.contains(word) || i + 1 == argc) {
-      arguments.values[word] = "";
-    } else {
-      arguments.values[word] = argv[++i];
-    }
-  }
-  return arguments;
-}
-
-DType DTypeOf(const std::string& name) {
-  return name == "fp32" ? DType::kFp32 : name == "fp16" ? DType::kFp16 : DType::kBf16;
-}
 
 LoadOptions OptionsOf(const Arguments& arguments) {
   LoadOptions options;
@@ -120,28 +73,6 @@ std::vector<Frames> ReadFrames(const std::string& path, const TowerConfig& tower
   return items;
 }
 
-// "8*1x20x38": eight stills of 20 x 38 patches; levels differ from pixel to pixel and from item to item.
-std::vector<Frames> MakeFrames(const std::string& text, const TowerConfig& tower) {
-  int count = 1;
-  GridThw grid;
-  char x = 0;
-  const size_t star = text.find('*');
-  if (star != std::string::npos) count = std::atoi(text.c_str());
-  std::istringstream(text.substr(star == std::string::npos ? 0 : star + 1)) >> grid.t >> x >> grid.h >> x >> grid.w;
-  std::vector<Frames> items(static_cast<size_t>(count));
-  uint32_t state = 1;
-  for (Frames& frames : items) {
-    frames.grid = grid;
-    frames.frame_count = grid.t == 1 ? 1 : grid.t * tower.temporal_patch_size;
-    frames.height = grid.h * tower.patch_size;
-    frames.width = grid.w * tower.patch_size;
-    std::vector<uint8_t> rgb(static_cast<size_t>(frames.frame_count * frames.height * frames.width * 3));
-    for (uint8_t& level : rgb) level = static_cast<uint8_t>((state = state * 1664525U + 1013904223U) >> 24);
-    frames.rgb = std::move(rgb);
-  }
-  return items;
-}
-
 class Dump final {
  public:
   void Add(std::string name, std::string dtype, int64_t rows, int64_t cols, const void* bytes, size_t size) {
@@ -178,7 +109,7 @@ int Make(const Arguments& arguments) {
   recipe.outliers = arguments.Has("--outliers");
   recipe.dtype = DTypeOf(arguments.Get("--dtype", "bf16"));
   const absl::Status status = WriteRandomCheckpoint(arguments.words.at(2), recipe);
-  if (!status.ok()) Die(status.ToString());
+  if (!status.ok()) Die(status);
   return 0;
 }
 
@@ -200,7 +131,7 @@ int RunDump(const Arguments& arguments) {
     dump.Add(Must(encoder->Forward({&inputs[i], 1}, Outputs(tower, true))), std::string(".").append(std::to_string(i)));
   }
   const absl::Status status = dump.Write(arguments.Get("--output", ""));
-  if (!status.ok()) Die(status.ToString());
+  if (!status.ok()) Die(status);
   return 0;
 }
 
@@ -243,6 +174,75 @@ int Bench(const Arguments& arguments) {
     BenchGrid(*encoder, grid, arguments.Int("--repeats", 20), !arguments.Has("--tokens-only"));
   }
   return 0;
+}
+
+bool Same(const HostTensor& a, const HostTensor& b) {
+  return a.rows == b.rows &&
+         std::memcmp(a.data.get(), b.data.get(), static_cast<size_t>(a.rows * a.cols * ByteSize(a.dtype))) == 0;
+}
+
+struct Flow {
+  int passes = 0;
+  int different = 0;  // from what the same batch gave by itself
+  double device_ms = 0;
+  double behind_ms = 0;
+};
+
+// Passes of one encoder, one after the other, until `end`.
+Flow Repeat(Encoder& encoder, const std::vector<TowerInput>& inputs, const OutputSet& wanted,
+            const EncodedBatch& expected, Clock::time_point end) {
+  Flow flow;
+  for (; Clock::now() < end; ++flow.passes) {
+    const EncodedBatch batch = Must(encoder.Forward(inputs, wanted));
+    const ForwardTimes& times = batch.times;
+    flow.device_ms += Ms(times.patch_embed + times.position + times.blocks + times.merger);
+    flow.behind_ms += Ms(times.behind);
+    bool same = !wanted.tokens || Same(batch.tokens, expected.tokens);
+    for (size_t i = 0; i < wanted.deepstack.size(); ++i) {
+      same = same && (!wanted.deepstack[i] || Same(batch.deepstack[i], expected.deepstack[i]));
+    }
+    flow.different += same ? 0 : 1;
+  }
+  return flow;
+}
+
+// What a device does where nothing waits for anything else. Each encoder has a batch of its own: item i of a grid for
+// the first, of the next grid for the second. Prints: grids, items a second, passes, device ms and ms behind another
+// pass (means of a pass).
+int RunFlow(const Arguments& arguments) {
+  const auto encoders = Must(LoadEncoders(OptionsOf(arguments)));
+  const TowerConfig& tower = encoders[0]->info().tower;
+  const OutputSet wanted = Outputs(tower, !arguments.Has("--tokens-only"));
+  std::vector<std::string> grids;
+  std::istringstream list(arguments.Get("--grids", "64*1x14x14"));
+  for (std::string grid; std::getline(list, grid, ',');) grids.push_back(grid);
+  std::vector<std::vector<Frames>> items;
+  for (size_t i = 0; i < encoders.size(); ++i) items.push_back(MakeFrames(grids[i % grids.size()], tower));
+  std::vector<EncodedBatch> expected;
+  for (const auto& batch : items) expected.push_back(Must(encoders[0]->Forward(Inputs(batch), wanted)));
+  std::vector<Flow> flows(encoders.size());
+  const auto begin = Clock::now();
+  const auto end = begin + std::chrono::seconds(arguments.Int("--seconds", 3));
+  {
+    std::vector<std::jthread> threads;
+    for (size_t i = 0; i < encoders.size(); ++i) {
+      threads.emplace_back([&, i] { flows[i] = Repeat(*encoders[i], Inputs(items[i]), wanted, expected[i], end); });
+    }
+  }
+  const double seconds = Ms(Clock::now() - begin) / 1000;
+  double done = 0;
+  Flow all;
+  for (size_t i = 0; i < flows.size(); ++i) {
+    done += static_cast<double>(items[i].size()) * flows[i].passes;
+    all.passes += flows[i].passes;
+    all.different += flows[i].different;
+    all.device_ms += flows[i].device_ms;
+    all.behind_ms += flows[i].behind_ms;
+  }
+  std::cout << arguments.Get("--grids", "64*1x14x14") << " " << done / seconds << " items/s, " << all.passes
+            << " passes, device " << all.device_ms / all.passes << " ms, behind " << all.behind_ms / all.passes
+            << " ms, " << all.different << " passes differ from the batch by itself" << std::endl;
+  return all.different == 0 ? 0 : 1;
 }
 
 double Distance(const HostTensor& a, const HostTensor& b) {
@@ -341,13 +341,17 @@ int Main(const Arguments& arguments) {
   if (verb == "make") return Make(arguments);
   if (verb == "dump") return RunDump(arguments);
   if (verb == "bench") return Bench(arguments);
+  if (verb == "flow") return RunFlow(arguments);
   if (verb == "buckets") return Buckets(arguments);
   if (verb == "steady") return Steady(arguments);
   if (verb == "profile") return Profile(arguments);
-  Die("the first word is make, dump, bench, buckets, steady or profile");
+  Die(absl::InvalidArgumentError("the first word is make, dump, bench, flow, buckets, steady or profile"));
 }
 
 }  // namespace
 }  // namespace vitower
 
-int main(int argc, char** argv) { return vitower::Main(vitower::Parse(argc, argv)); }
+int main(int argc, char** argv) {
+  return vitower::Main(vitower::ParseArguments(
+      argc, argv, {"--outliers", "--stages", "--single", "--no-graphs", "--flash", "--tokens-only"}));
+}

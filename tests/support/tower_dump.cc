@@ -11,8 +11,8 @@
 #include <cstring>
 #include <fstream>
 #include <iostream>
+#include <iterator>
 #include <map>
-#include <set>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -25,52 +25,12 @@
 #include "model/patchify.h"
 #include "model/safetensors.h"
 #include "preprocess/image.h"
+#include "tests/support/probe.h"
 
 namespace vitower {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-[[noreturn]] void Die(const absl::Status& status) {
-  std::cerr << "tower_dump: " << status << "\n";
-  std::exit(1);
-}
-
-template <typename T>
-T Must(absl::StatusOr<T> value) {
-  if (!value.ok()) Die(value.status());
-  return *std::move(value);
-}
-
-struct Arguments {
-  std::vector<std::string> words;
-  std::map<std::string, std::string> values;
-  bool Has(const std::string& key) const { return values.contains(key); }
-  std::string Get(const std::string& key, const std::string& otherwise) const {
-    const auto found = values.find(key);
-    return found == values.end() ? otherwise : found->second;
-  }
-};
-
-Arguments Parse(int argc, char** argv) {
-  static const std::set<std::string> kSwitches = {"--outliers", "--no-stages", "--serve"};
-  Arguments arguments;
-  for (int i = 1; i < argc; ++i) {
-    const std::string word = argv[i];
-    if (!word.starts_with("--")) {
-      arguments.words.push_back(word);
-    } else if (kSwitches.contains(word) || i + 1 == argc) {
-      arguments.values[word] = "";
-    } else {
-      arguments.values[word] = argv[++i];
-    }
-  }
-  return arguments;
-}
-
-DType DTypeOf(const std::string& name) {
-  return name == "fp32" ? DType::kFp32 : name == "fp16" ? DType::kFp16 : DType::kBf16;
-}
 
 using Item = std::variant<Frames, PatchRows>;
 
@@ -212,29 +172,13 @@ int64_t StatusKib(const std::string& key) {
   return 0;
 }
 
-// "8*1x20x38": eight stills of 20 x 38 patches, gray levels that differ from pixel to pixel.
-std::vector<Item> ParseGrid(const std::string& text, const TowerConfig& tower) {
-  int count = 1;
-  GridThw grid;
-  char x = 0;
-  const size_t star = text.find('*');
-  if (star != std::string::npos) count = std::atoi(text.c_str());
-  std::istringstream(text.substr(star == std::string::npos ? 0 : star + 1)) >> grid.t >> x >> grid.h >> x >> grid.w;
-  Frames frames;
-  frames.grid = grid;
-  frames.frame_count = grid.t == 1 ? 1 : grid.t * tower.temporal_patch_size;
-  frames.height = grid.h * tower.patch_size;
-  frames.width = grid.w * tower.patch_size;
-  std::vector<uint8_t> rgb(frames.frame_count * frames.height * frames.width * 3);
-  uint32_t state = 1;
-  for (uint8_t& value : rgb) value = static_cast<uint8_t>((state = state * 1664525U + 1013904223U) >> 24);
-  frames.rgb = std::move(rgb);
-  return std::vector<Item>(count, frames);
+std::vector<Item> ItemsOf(std::vector<Frames> frames) {
+  return {std::make_move_iterator(frames.begin()), std::make_move_iterator(frames.end())};
 }
 
 // Prints: milliseconds, then each stage's, then resident and peak memory in KiB.
 void TimeOnce(Encoder& encoder, const std::string& grid) {
-  const std::vector<Item> items = ParseGrid(grid, encoder.info().tower);
+  const std::vector<Item> items = ItemsOf(MakeFrames(grid, encoder.info().tower));
   const auto begin = Clock::now();
   const EncodedBatch batch = Must(encoder.Forward(Pointers(items), Everything(encoder.info().tower)));
   const std::chrono::duration<double, std::milli> total = Clock::now() - begin;
@@ -298,7 +242,7 @@ int PixelValuesOfImages(const Arguments& arguments) {
 }  // namespace vitower
 
 int main(int argc, char** argv) {
-  const vitower::Arguments arguments = vitower::Parse(argc, argv);
+  const vitower::Arguments arguments = vitower::ParseArguments(argc, argv, {"--outliers", "--no-stages", "--serve"});
   if (arguments.Has("--make")) return vitower::Make(arguments);
   if (arguments.Has("--pixel-values")) return vitower::PixelValuesOfImages(arguments);
   return arguments.Has("--bench") ? vitower::Bench(arguments) : vitower::RunOnce(arguments);
