@@ -1,6 +1,8 @@
 """The Python client's TLS and tokens against a real server."""
 
 import os
+import resource
+import socket
 import time
 
 import pytest
@@ -84,3 +86,12 @@ def test_a_client_goes_on_while_certificates_and_tokens_are_rotated(pki, tmp_pat
         assert 'vitower_reloads_total{file="tokens",outcome="used"}' in seen
         with connect(server, pki, client=None, token="bob-0123456789abcdef") as other:
             assert other.info().out_hidden_size == 64
+
+
+def test_a_server_that_ran_out_of_descriptors_takes_connections_again():
+    with Puppet("--hidden", 64) as server:
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (64, 64))
+        for connection in [socket.create_connection(("127.0.0.1", server.port)) for _ in range(200)]:
+            connection.close()
+        with Client(server.address, timeout=30) as client:
+            assert [mark(embedding) for embedding in client.embed([flat_png(5)])] == [5]
