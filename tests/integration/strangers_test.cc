@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "server/acceptor.h"
+#include "tests/integration/secure_fixture.h"
 #include "tests/support/raw_stream.h"
-#include "tests/support/secure_fixture.h"
 
 namespace vitower {
 namespace {

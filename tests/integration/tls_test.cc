@@ -4,8 +4,8 @@
 #include <filesystem>
 #include <string>
 
+#include "tests/integration/secure_fixture.h"
 #include "tests/support/raw_stream.h"
-#include "tests/support/secure_fixture.h"
 
 namespace vitower {
 namespace {

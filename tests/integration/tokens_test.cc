@@ -3,8 +3,8 @@
 #include <atomic>
 #include <string>
 
+#include "tests/integration/secure_fixture.h"
 #include "tests/support/raw_stream.h"
-#include "tests/support/secure_fixture.h"
 
 namespace vitower {
 namespace {

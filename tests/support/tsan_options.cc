@@ -33,6 +33,11 @@ const char* __tsan_default_suppressions() {
          "race:ServerCallbackUnaryImpl::ServerCallbackUnaryImpl\n"
          "race:ServerCallbackReaderWriterImpl::Finish\n"
          "race:ServerCallbackReaderWriterImpl::ServerCallbackReaderWriterImpl\n"
+         "race:ServerCallbackWriterImpl::Finish\n"
+         "race:ServerCallbackWriterImpl::ServerCallbackWriterImpl\n"
+         "race_top:grpc::internal::CallbackServerStreamingHandler\n"
+         "race:grpc::ServerUnaryReactor::InternalBindCall\n"
+         "race:grpc::ServerWriteReactor<grpc::health::v1::HealthCheckResponse>::InternalBindWriter\n"
          "race:PreBindBacklog\n"
          "race:grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>::InternalBindStream\n"
          "race:grpc::Status::Status\n"  // of a call, built on one thread and filled in on another

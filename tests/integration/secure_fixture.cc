@@ -1,4 +1,4 @@
-#include "tests/support/secure_fixture.h"
+#include "tests/integration/secure_fixture.h"
 
 #include <fstream>
 #include <iterator>
