@@ -38,6 +38,7 @@ const char* __tsan_default_suppressions() {
          "race_top:grpc::internal::CallbackServerStreamingHandler\n"
          "race:grpc::ServerUnaryReactor::InternalBindCall\n"
          "race:grpc::ServerWriteReactor<grpc::health::v1::HealthCheckResponse>::InternalBindWriter\n"
+         "race:CallbackCallTag::ContinueRunAfterInterception()::{lambda\n"  // frees a call that is done
          "race:PreBindBacklog\n"
          "race:grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>::InternalBindStream\n"
          "race:grpc::Status::Status\n"  // of a call, built on one thread and filled in on another
