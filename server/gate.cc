@@ -2,6 +2,7 @@
 
 #include <strings.h>
 
+#include <atomic>
 #include <string_view>
 #include <utility>
 
@@ -20,7 +21,7 @@ bool StartsWith(std::string_view text, std::string_view start) { return text.sub
 
 class AuthProcessor final : public grpc::AuthMetadataProcessor {
  public:
-  explicit AuthProcessor(const Gate& gate) : gate_(gate) {}
+  explicit AuthProcessor(const Gate& gate) { gate_.store(&gate, std::memory_order_release); }
 
   bool IsBlocking() const override { return false; }
 
@@ -28,7 +29,7 @@ class AuthProcessor final : public grpc::AuthMetadataProcessor {
                        OutputMetadata* /*response*/) override {
     const auto path = metadata.find(":path");
     if (path != metadata.end() && IsOpen(View(path->second))) return grpc::Status::OK;
-    const absl::Status checked = gate_.Check(metadata);
+    const absl::Status checked = gate_.load(std::memory_order_acquire)->Check(metadata);
     return {static_cast<grpc::StatusCode>(checked.code()), std::string(checked.message())};
   }
 
@@ -37,7 +38,8 @@ class AuthProcessor final : public grpc::AuthMetadataProcessor {
     return StartsWith(path, "/grpc.health.v1.Health/") || StartsWith(path, "/grpc.reflection.");
   }
 
-  const Gate& gate_;
+  // gRPC orders calls after this was made; this says so to ThreadSanitizer, which does not see into the library.
+  std::atomic<const Gate*> gate_{nullptr};
 };
 
 }  // namespace

@@ -81,7 +81,7 @@ TEST_P(TokensTest, ARevokedTokenIsRefusedAndARotationUnderLoadDropsNothing) {
   WriteTokens("bob:bob-0123456789abcdef\n");
   AwaitStatus(StatusCode::UNAUTHENTICATED, [&] { return Call(channel, kAlice); });
   EXPECT_EQ(load.failures(), "");
-  EXPECT_EQ(Metric("vitower_reloads_total{file=\"tokens\",outcome=\"used\"}"), 2);
+  AwaitMetric("vitower_reloads_total{file=\"tokens\",outcome=\"used\"}", 2);
 }
 
 using TokenFileTest = SecureTest;
