@@ -68,8 +68,9 @@ measure() {
   "$probe" make 4b "$scratch/outliers" --outliers
   echo "- fp16 of a tower with outliers: $("$probe" bench --model "$scratch/outliers" --dtype fp16 2>&1 >/dev/null | tail -1)"
   check "our kernels against fp64 on the host" "$build/bin/kernel_probe"
+  check "two passes in flight, each against the same batch by itself" "$probe" flow --model "$scratch/4b" --grids "64*1x14x14,8*1x20x38"
   for tool in memcheck racecheck; do
-    check "compute-sanitizer $tool, our kernels" compute-sanitizer --tool "$tool" --error-exitcode 1 "$build/bin/kernel_probe"
+    check "compute-sanitizer $tool, our kernels" compute-sanitizer --tool "$tool" --error-exitcode 1 "$build/bin/kernel_probe" few
   done
   for model in tiny 8b; do  # whole passes, our kernels instrumented alone
     check "compute-sanitizer memcheck, $model" compute-sanitizer --tool memcheck --error-exitcode 1 --kernel-regex kns=vitower \
