@@ -74,13 +74,6 @@ void HealthWatch::End() {
   Finish(grpc::Status(grpc::StatusCode::CANCELLED, "the watch was cancelled"));
 }
 
-void HealthWatch::OnDone() {
-  {
-    MutexLock lock(mu_);  // gRPC orders this after the rest, but ThreadSanitizer does not see into the packaged library
-  }
-  service_.Forget(shared_from_this());
-}
-
 namespace {
 
 bool Knows(const HealthCheckRequest& request) {
