@@ -4,7 +4,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <string>
-#include <vector>
 
 #include "model/attention.h"
 #include "model/encoder.h"
@@ -14,34 +13,26 @@
 namespace vitower {
 
 // The parts of the tower, each made from the tensors under a scope that is named as in the checkpoint. Const calls are
-// thread-safe. Rows are packed over all items of a batch: x [rows, hidden_size].
+// thread-safe. Rows are packed over all items of a batch. The residual stream x [rows, hidden_size] is fp32 whatever
+// the tower's dtype: the Linears add to it without rounding, and LayerNorm reads it.
 
 class LayerNorm final {
  public:
   LayerNorm(Weights& weights, const std::string& scope);
-  at::Tensor operator()(const at::Tensor& x) const;
+  at::Tensor operator()(const at::Tensor& x) const;  // to the tower's dtype
 
  private:
-  at::Tensor weight_;
+  const at::ScalarType dtype_;
+  at::Tensor weight_;  // fp32
   at::Tensor bias_;
-};
-
-// What the blocks need to know of a batch.
-struct PackedBatch {
-  std::vector<SegmentRun> runs;
-  at::Tensor rotary;  // [rows, head_dim] fp32, rows of MakeRotaryTable
 };
 
 class Block final {
  public:
-  Block(Weights& weights, const std::string& scope, const TowerConfig& tower);
-  at::Tensor operator()(const at::Tensor& x, const PackedBatch& batch) const;
+  Block(Weights& weights, const std::string& scope);
+  void operator()(const at::Tensor& x, const BatchAttention& attention) const;  // x in place
 
  private:
-  at::Tensor Attention(const at::Tensor& x, const PackedBatch& batch) const;
-
-  const int64_t heads_;
-  const int64_t head_dim_;
   LayerNorm norm1_;
   Linear qkv_;
   Linear proj_;

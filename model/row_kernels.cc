@@ -1,5 +1,7 @@
 #include "model/row_kernels.h"
 
+#include <cmath>
+
 // The bodies are inlined into one function an instruction set. No ifunc: sanitizers cannot run its resolvers.
 #define VITOWER_INLINE inline __attribute__((always_inline))
 #if defined(__x86_64__)
@@ -48,6 +50,41 @@ VITOWER_INLINE void InterpolateBody(const T* table, absl::Span<const PositionTap
   }
 }
 
+// The sum of f(x[i]), in sixteen sums side by side.
+template <typename F>
+VITOWER_INLINE float SumOf(const float* __restrict x, int64_t width, const F& f) {
+  float sums[16] = {};
+  int64_t i = 0;
+  for (; i + 16 <= width; i += 16) {
+    for (int64_t j = 0; j < 16; ++j) sums[j] += f(x[i + j]);
+  }
+  float sum = 0;
+  for (; i < width; ++i) sum += f(x[i]);
+  for (const float part : sums) sum += part;
+  return sum;
+}
+
+struct Identity {
+  VITOWER_INLINE float operator()(float x) const { return x; }
+};
+struct SquareFrom {
+  VITOWER_INLINE float operator()(float x) const { return (x - mean) * (x - mean); }
+  float mean;
+};
+
+template <typename T>
+VITOWER_INLINE void NormaliseBody(const float* __restrict x, int64_t rows, const RowNorm& norm, T* __restrict out) {
+  const auto width = static_cast<float>(norm.width);
+  const float* __restrict weight = norm.weight;
+  const float* __restrict bias = norm.bias;
+  for (; rows > 0; --rows, x += norm.width, out += norm.width) {
+    const float mean = SumOf(x, norm.width, Identity{}) / width;
+    const float variance = SumOf(x, norm.width, SquareFrom{mean}) / width;
+    const float scale = 1.0F / std::sqrt(variance + norm.epsilon);
+    for (int64_t i = 0; i < norm.width; ++i) Store((x[i] - mean) * scale * weight[i] + bias[i], out[i]);
+  }
+}
+
 #if defined(__x86_64__)
 enum class Level { kBase, kAvx2, kAvx512 };
 
@@ -77,7 +114,24 @@ template <typename T>
 VITOWER_AVX512 void InterpolateAvx512(const T* table, absl::Span<const PositionTaps> taps, int64_t width, T* out) {
   InterpolateBody(table, taps, width, out);
 }
+template <typename T>
+VITOWER_AVX2 void NormaliseAvx2(const float* x, int64_t rows, const RowNorm& norm, T* out) {
+  NormaliseBody(x, rows, norm, out);
+}
+template <typename T>
+VITOWER_AVX512 void NormaliseAvx512(const float* x, int64_t rows, const RowNorm& norm, T* out) {
+  NormaliseBody(x, rows, norm, out);
+}
 #endif
+
+template <typename T>
+void Normalise(const float* x, int64_t rows, const RowNorm& norm, T* out) {
+#if defined(__x86_64__)
+  if (MachineLevel() == Level::kAvx512) return NormaliseAvx512(x, rows, norm, out);
+  if (MachineLevel() == Level::kAvx2) return NormaliseAvx2(x, rows, norm, out);
+#endif
+  NormaliseBody(x, rows, norm, out);
+}
 
 template <typename T>
 void Rotate(T* qkv, const float* table, int64_t rows, RotaryShape shape) {
@@ -101,6 +155,9 @@ void Interpolate(const T* table, absl::Span<const PositionTaps> taps, int64_t wi
 
 void RotateRows(Bf16* qkv, const float* table, int64_t rows, RotaryShape shape) { Rotate(qkv, table, rows, shape); }
 void RotateRows(float* qkv, const float* table, int64_t rows, RotaryShape shape) { Rotate(qkv, table, rows, shape); }
+
+void NormaliseRows(const float* x, int64_t rows, const RowNorm& norm, Bf16* out) { Normalise(x, rows, norm, out); }
+void NormaliseRows(const float* x, int64_t rows, const RowNorm& norm, float* out) { Normalise(x, rows, norm, out); }
 
 void InterpolateRows(const Bf16* table, absl::Span<const PositionTaps> taps, int64_t width, Bf16* out) {
   Interpolate(table, taps, width, out);

@@ -20,6 +20,16 @@ struct RotaryShape {
 void RotateRows(Bf16* qkv, const float* table, int64_t rows, RotaryShape shape);
 void RotateRows(float* qkv, const float* table, int64_t rows, RotaryShape shape);
 
+// LayerNorm of rows of fp32.
+struct RowNorm {
+  const float* weight;  // [width]
+  const float* bias;
+  int64_t width;
+  float epsilon;
+};
+void NormaliseRows(const float* x, int64_t rows, const RowNorm& norm, Bf16* out);
+void NormaliseRows(const float* x, int64_t rows, const RowNorm& norm, float* out);
+
 // out[i] = the weighted sum of four rows of `table`, each `width` wide.
 void InterpolateRows(const Bf16* table, absl::Span<const PositionTaps> taps, int64_t width, Bf16* out);
 void InterpolateRows(const float* table, absl::Span<const PositionTaps> taps, int64_t width, float* out);

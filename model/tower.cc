@@ -33,10 +33,10 @@ at::ScalarType ScalarType(DType dtype) {
   return dtype == DType::kFp32 ? at::kFloat : dtype == DType::kFp16 ? at::kHalf : at::kBFloat16;
 }
 
-// Rows a batch is computed with. oneDNN keeps code for every row count that it ever met, about 0.3 MB for each kind of
-// Linear and for the life of the process, whatever the capacity of its cache (measured with libtorch 2.13: +0.28 MB a
-// row count at a capacity of 8). So batches are padded to one of few counts: all multiples of 4 up to 256, then 32 for
-// each doubling; at most 1 row in 33 is padding.
+// Rows a batch is computed with where oneDNN runs the Linears. It keeps code for every row count that it ever met,
+// about 0.3 MB for each kind of Linear and for the life of the process, whatever the capacity of its cache (measured
+// with libtorch 2.13: +0.28 MB a row count at a capacity of 8). So batches are padded to one of few counts: all
+// multiples of 4 up to 256, then 32 for each doubling; at most 1 row in 33 is padding.
 int64_t PaddedRows(int64_t patches) {
   const auto octave = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(patches)));
   const int64_t step = std::max<int64_t>(4, octave / 32);
@@ -52,7 +52,7 @@ struct Plan {
   int64_t patches() const { return patch_offsets.back(); }
 };
 
-Plan MakePlan(absl::Span<const TowerInput> items) {
+Plan MakePlan(absl::Span<const TowerInput> items, bool pad) {
   Plan plan;
   for (const TowerInput& item : items) {
     const GridThw& grid = GridOf(item);
@@ -64,7 +64,7 @@ Plan MakePlan(absl::Span<const TowerInput> items) {
     }
     plan.patch_offsets.push_back(plan.patches() + grid.patches());
   }
-  plan.rows = PaddedRows(plan.patches());
+  plan.rows = pad ? PaddedRows(plan.patches()) : plan.patches();
   return plan;
 }
 
@@ -116,7 +116,7 @@ class CpuTower final : public Encoder {
   at::Tensor Upload(absl::Span<const TowerInput> items, const Plan& plan) const;
   void UploadItem(const Frames& frames, const at::Tensor& rows) const;
   static void UploadItem(const PatchRows& patches, const at::Tensor& rows);
-  PackedBatch AddPosition(absl::Span<const TowerInput> items, const Plan& plan, at::Tensor& x);
+  BatchAttention AddPosition(absl::Span<const TowerInput> items, const Plan& plan, at::Tensor& x);
   GridTables TablesOf(int64_t grid_h, int64_t grid_w);
   GridTables MakeTables(int64_t grid_h, int64_t grid_w) const;
   void Observe(const char* stage, const at::Tensor& values, int64_t index = -1) const;
@@ -126,6 +126,7 @@ class CpuTower final : public Encoder {
   const StageObserver observer_;
   const PixelTable<float> pixels_fp32_;
   const PixelTable<Bf16> pixels_bf16_;
+  const AttentionKernel* const attention_kernel_;
   const Linear patch_embed_;
   const at::Tensor position_;  // [num_position_embeddings, hidden_size]
   std::vector<Block> blocks_;
@@ -140,11 +141,12 @@ CpuTower::CpuTower(Weights weights, EncoderInfo info, const TowerOptions& option
       observer_(options.observer),
       pixels_fp32_(MakePixelTable(info_.image_processor, float{})),
       pixels_bf16_(MakePixelTable(info_.image_processor, Bf16{})),
+      attention_kernel_(ChooseAttention(ScalarType(info_.dtype), info_.tower.head_dim())),
       patch_embed_(weights.TakeLinear("patch_embed.proj")),
       position_(weights.Take("pos_embed.weight")),
       merger_(weights, "merger", Merger::Norm::kPerPatch, info_.tower) {
   const TowerConfig& tower = info_.tower;
-  for (int64_t i = 0; i < tower.depth; ++i) blocks_.emplace_back(weights, absl::StrCat("blocks.", i), tower);
+  for (int64_t i = 0; i < tower.depth; ++i) blocks_.emplace_back(weights, absl::StrCat("blocks.", i));
   for (size_t i = 0; i < tower.deepstack_visual_indexes.size(); ++i) {
     deepstack_.emplace_back(weights, absl::StrCat("deepstack_merger_list.", i), Merger::Norm::kPerToken, tower);
   }
@@ -217,8 +219,9 @@ GridTables CpuTower::TablesOf(int64_t grid_h, int64_t grid_w) {
 }
 
 // Adds the learned positions to x and lays out the rotary tables, each slice of an item alike.
-PackedBatch CpuTower::AddPosition(absl::Span<const TowerInput> items, const Plan& plan, at::Tensor& x) {
-  PackedBatch batch{plan.runs, EmptyRows(plan.rows, plan.patches(), info_.tower.head_dim(), at::kFloat)};
+BatchAttention CpuTower::AddPosition(absl::Span<const TowerInput> items, const Plan& plan, at::Tensor& x) {
+  const TowerConfig& tower = info_.tower;
+  const at::Tensor rotary = EmptyRows(plan.rows, plan.patches(), tower.head_dim(), at::kFloat);
   for (size_t i = 0; i < items.size(); ++i) {
     const GridThw& grid = GridOf(items[i]);
     const GridTables tables = TablesOf(grid.h, grid.w);
@@ -226,9 +229,9 @@ PackedBatch CpuTower::AddPosition(absl::Span<const TowerInput> items, const Plan
       return packed.narrow(0, plan.patch_offsets[i], grid.patches()).view({grid.t, grid.h * grid.w, packed.size(1)});
     };
     slices(x).add_(tables.position);
-    slices(batch.rotary).copy_(tables.rotary.expand({grid.t, grid.h * grid.w, info_.tower.head_dim()}));
+    slices(rotary).copy_(tables.rotary.expand({grid.t, grid.h * grid.w, tower.head_dim()}));
   }
-  return batch;
+  return {plan.runs, rotary, {tower.num_heads, tower.head_dim()}, attention_kernel_};
 }
 
 EncodedBatch CpuTower::Run(absl::Span<const TowerInput> items, const OutputSet& wanted) {
@@ -237,24 +240,24 @@ EncodedBatch CpuTower::Run(absl::Span<const TowerInput> items, const OutputSet& 
   ForwardTimes& times = result.times;
   StageClock clock;
 
-  const Plan plan = MakePlan(items);
+  const Plan plan = MakePlan(items, Linear::KeepsCodeByRows(ScalarType(info_.dtype)));
   const auto used = [&](const at::Tensor& rows) {
     return rows.narrow(0, 0, rows.size(0) * plan.patches() / plan.rows);
   };
   at::Tensor pixels = Upload(items, plan);
   Observe("pixel_values", used(pixels));
   clock.Charge(times.upload);
-  at::Tensor x = patch_embed_(pixels);
+  at::Tensor x = patch_embed_.InFp32(pixels);
   pixels.reset();
   Observe("patch_embed", used(x));
   clock.Charge(times.patch_embed);
-  const PackedBatch batch = AddPosition(items, plan, x);
+  const BatchAttention attention = AddPosition(items, plan, x);
   Observe("position", used(x));
   clock.Charge(times.position);
 
   std::vector<at::Tensor> deepstack(deepstack_.size());
   for (int64_t i = 0, tap = 0; i < tower.depth; ++i) {
-    x = blocks_[i](x, batch);
+    blocks_[i](x, attention);
     Observe("block", used(x), i);
     clock.Charge(times.blocks);
     if (tap == static_cast<int64_t>(deepstack_.size()) || tower.deepstack_visual_indexes[tap] != i) continue;

@@ -49,12 +49,12 @@ at::Tensor Weights::Take(const std::string& name) {
 }
 
 Linear Weights::TakeLinear(const std::string& scope) {
-  at::Tensor bias = Take(scope + ".bias");
-  if (Linear::KeepsWeight(dtype_)) return {Take(scope + ".weight"), std::move(bias)};
+  const at::Tensor bias = Take(scope + ".bias");
+  if (Linear::KeepsWeight(dtype_)) return {Take(scope + ".weight"), bias};
   const TowerTensor tensor = Remove(scope + ".weight");
   const at::Tensor weight = View(tensor).to(dtype_);
   taken_bytes_ += static_cast<int64_t>(weight.nbytes());
-  return {weight, std::move(bias)};  // packs: a copy
+  return {weight, bias};  // a copy
 }
 
 }  // namespace vitower

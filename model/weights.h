@@ -21,6 +21,7 @@ class Weights final {
   // From scope.weight and scope.bias.
   Linear TakeLinear(const std::string& scope);
 
+  at::ScalarType dtype() const { return dtype_; }
   int64_t taken_bytes() const { return taken_bytes_; }  // in the tower's dtype
 
  private:

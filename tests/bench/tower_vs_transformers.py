@@ -1,72 +1,31 @@
 #!/usr/bin/env python3
-"""The tower against transformers' sdpa tower: same weights, same threads, one run, call by call in turn.
+"""The tower against transformers' sdpa tower and, if asked, torch.compile and OpenVINO: same weights, same threads, one run,
+call by call in turn.
 
     VITOWER_BIN_DIR=build/bench/bin .venv/bin/python tests/bench/tower_vs_transformers.py [--repeats 1]
+        [--shape 8b] [--dtype bf16] [--grids 1*1x14x14,8*1x20x38] [--peers transformers,compile,openvino]
 
-Each of the two lives in a process of its own, so that its memory can be told. Prints a Markdown table: medians, memory
-after the row and at its peak, and parity with the reference's fp32 (relL2 of the tokens; in brackets the reference's own).
+Each lives in a process of its own, so that its memory can be told. Prints a Markdown table, a line a peer: medians; how
+many times as long the peer takes; vitower's GFLOP/s, and their share of the rate of the block's Linears alone (packed, in the
+same process, right before; the better of ours and oneDNN's) for the whole tower and for attention alone; memory after the
+row and at its peak, above the weights; relL2 of the tokens to the reference's fp32, in brackets the peer's own (with bf16
+alone: to the reference's bf16). OpenVINO is not among what scripts/install.sh installs: pip install openvino.
 """
 
 import argparse
+import importlib.util
+import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-GRIDS = ["1*1x14x14", "4*1x14x14", "1*1x28x28", "8*1x20x38"]
-REPEATS = {"1*1x14x14": 15, "4*1x14x14": 9, "1*1x28x28": 9, "8*1x20x38": 3}
+from tower_peers import PEERS, items_of, serve
 
-
-def status_mb(key):
-    text = Path("/proc/self/status").read_text()
-    return int(next(line for line in text.splitlines() if line.startswith(key)).split()[1]) / 1024
-
-
-def items_of(grid):
-    import numpy
-
-    count, (t, h, w) = int(grid.split("*")[0]), map(int, grid.split("*")[1].split("x"))
-    rng = numpy.random.default_rng(h * w)
-    frames = 1 if t == 1 else 2 * t
-    return [rng.integers(0, 256, (frames, 16 * h, 16 * w, 3), dtype=numpy.uint8) for _ in range(count)]
-
-
-def serve_reference(folder, dtype, threads, grids):
-    """Reads grids from stdin, answers each with its time and memory; "save GRID FILE" saves the tokens instead."""
-    sys.path.insert(0, str(ROOT / "tests" / "parity"))
-    import reference
-    import torch
-    from safetensors.torch import load_file, save_file
-
-    torch.set_num_threads(threads)
-    reference.import_torchvision()
-    from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLConfig
-
-    dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[dtype]
-    state = {name.removeprefix("model.visual."): value for name, value in load_file(folder / "model.safetensors").items()}
-    config = Qwen3VLConfig.from_pretrained(folder).vision_config
-    model = reference.build_tower(config, None, dtype)
-    model.load_state_dict(state)
-    del state
-    inputs = {}
-    for grid in grids:
-        rows, thw = zip(*(reference.pixel_values(item) for item in items_of(grid)))
-        inputs[grid] = torch.cat(rows).to(dtype), torch.cat(thw)
-    print("ready", flush=True)
-    for line in sys.stdin:
-        words = line.split()
-        grid = words[1] if words[0] == "save" else words[0]
-        begin = time.perf_counter()
-        with torch.inference_mode():
-            output = model(*inputs[grid])
-        elapsed = time.perf_counter() - begin
-        if words[0] == "save":
-            save_file({"tokens": output.pooler_output.contiguous()}, words[2])
-        print(grid, elapsed * 1e3, status_mb("VmRSS"), status_mb("VmHWM"), flush=True)
+GRIDS = ["1*1x14x14", "4*1x14x14", "1*1x28x28", "8*1x20x38", "1*1x44x80"]
+REPEATS = {"1*1x14x14": 15, "4*1x14x14": 9, "1*1x28x28": 9, "8*1x20x38": 3, "1*1x44x80": 3}
 
 
 class Child:
@@ -84,13 +43,28 @@ class Child:
         self.process.wait()
 
 
-def tokens_of_vitower(tower_dump, folder, dtype, grid, threads, scratch):
+def counts(grid):
+    items, t, h, w = map(int, grid.replace("*", "x").split("x"))
+    return items * t * h * w, h * w  # patches, of a segment
+
+
+def gflop(folder, grid):
+    tower = json.loads((folder / "config.json").read_text())["vision_config"]
+    patches, length = counts(grid)
+    hidden, inner, merged = tower["hidden_size"], tower["intermediate_size"], 4 * tower["hidden_size"]
+    block = 2 * hidden * (4 * hidden + 2 * inner) + 4 * length * hidden
+    merger = 2 * merged * (merged + tower["out_hidden_size"]) / 4
+    mergers = 1 + len(tower["deepstack_visual_indexes"])
+    return patches * (tower["depth"] * block + mergers * merger + 2 * 1536 * hidden) / 1e9
+
+
+def tokens_of_vitower(bin_dir, folder, dtype, grid, threads, scratch):
     import torch
     from safetensors.torch import load_file, save_file
 
     save_file({str(i): torch.from_numpy(item) for i, item in enumerate(items_of(grid))}, scratch / "items.safetensors")
-    subprocess.run([tower_dump, "--model", folder, "--dtype", dtype, "--threads", str(threads), "--no-stages", "--input",
-                    scratch / "items.safetensors", "--output", scratch / "out.safetensors"], check=True,
+    subprocess.run([bin_dir / "tower_dump", "--model", folder, "--dtype", dtype, "--threads", str(threads), "--no-stages",
+                    "--input", scratch / "items.safetensors", "--output", scratch / "out.safetensors"], check=True,
                    stdout=subprocess.DEVNULL)
     return load_file(scratch / "out.safetensors")["tokens"].float()
 
@@ -99,30 +73,49 @@ def rel_l2(value, expected):
     return ((value - expected).norm() / expected.norm()).item()
 
 
-def compare(tower_dump, folder, dtype, threads, scratch, expected, repeats):
-    from safetensors.torch import load_file
+class Run:
+    def __init__(self, options, folder, scratch):
+        self.options, self.folder, self.scratch = options, folder, scratch
+        self.bin_dir = Path(os.environ["VITOWER_BIN_DIR"])
+        self.expected = {}  # by grid
 
-    ours = Child([tower_dump, "--model", folder, "--dtype", dtype, "--threads", str(threads), "--bench", "", "--serve"])
-    theirs = Child([sys.executable, __file__, "--reference", folder, "--dtype", dtype, "--threads", str(threads), "--grids",
-                    ",".join(repeats)])
-    for grid in repeats:
-        ours_ms, theirs_ms = [], []
-        for i in range(repeats[grid] + 1):
-            a = ours.ask(grid)
-            b = theirs.ask(grid)
-            if i > 0:
-                ours_ms.append(float(a[1]))
-                theirs_ms.append(float(b[1]))
-        theirs.ask(f"save {grid} {scratch / 'reference.safetensors'}")
-        own = load_file(scratch / "reference.safetensors")["tokens"].float()
-        expected.setdefault(grid, own)
-        value = tokens_of_vitower(tower_dump, folder, dtype, grid, threads, scratch)
-        x, y = statistics.median(ours_ms), statistics.median(theirs_ms)
-        print(f"| {dtype} | {grid.replace('*1x', ' x (')}) | {x:.0f} | {y:.0f} | {y / x:.2f} | {int(a[8]) / 1024:.0f} / "
-              f"{int(a[9]) / 1024:.0f} | {float(b[2]):.0f} / {float(b[3]):.0f} | {rel_l2(value, expected[grid]):.1e} "
-              f"({rel_l2(own, expected[grid]):.1e}) |", flush=True)
-    ours.close()
-    theirs.close()
+    def compare(self, dtype, repeats):
+        threads = str(self.options.threads)
+        ours = Child([self.bin_dir / "tower_serve", "--model", self.folder, "--dtype", dtype, "--threads", threads])
+        peers = {peer: Child([sys.executable, __file__, "--peer", peer, "--model", self.folder, "--dtype", dtype, "--threads",
+                              threads, "--grids", ",".join(repeats)]) for peer in self.options.peers.split(",")}
+        for grid in repeats:
+            self.row(dtype, grid, repeats[grid], ours, peers)
+        for child in (ours, *peers.values()):
+            child.close()
+
+    def row(self, dtype, grid, repeats, ours, peers):
+        from safetensors.torch import load_file
+
+        patches, length = counts(grid)
+        times = {name: [] for name in ("ours", *peers)}
+        for i in range(repeats + 1):
+            answers = {name: child.ask(grid) for name, child in {"ours": ours, **peers}.items()}
+            for name, answer in answers.items():
+                if i > 0:
+                    times[name].append(float(answer[1]))
+        gemm = max(map(float, ours.ask(f"gemm {patches}")[2:4]))
+        attention = float(ours.ask(f"attention {length} {patches // length}")[3])
+        mine = statistics.median(times["ours"])
+        rate = gflop(self.folder, grid) / mine * 1e3
+        for peer, child in peers.items():
+            child.ask(f"save {grid} {self.scratch / 'peer.safetensors'}")
+            own = load_file(self.scratch / "peer.safetensors")["tokens"].float()
+            if peer == "transformers":
+                expected = self.expected.setdefault(grid, own)
+                error = rel_l2(tokens_of_vitower(self.bin_dir, self.folder, dtype, grid, self.options.threads, self.scratch),
+                               expected)
+            theirs = statistics.median(times[peer])
+            weights = float(ours.first[1])
+            print(f"| {dtype} | {grid.replace('*1x', ' x (')}) | {PEERS[peer]} | {mine:.0f} | {theirs:.0f} | {theirs / mine:.2f} "
+                  f"| {rate:.0f} | {rate / gemm:.0%} | {attention / gemm:.0%} | {float(answers['ours'][3]) - weights:.0f} / "
+                  f"{float(answers['ours'][4]) - weights:.0f} | {float(answers[peer][2]) - weights:.0f} / "
+                  f"{float(answers[peer][3]) - weights:.0f} | {error:.1e} ({rel_l2(own, expected):.1e}) |", flush=True)
 
 
 def main():
@@ -131,21 +124,27 @@ def main():
     parser.add_argument("--shape", default="2b")
     parser.add_argument("--dtype", default="", help="bf16 or fp32 instead of both (bf16 alone: parity is with the reference's bf16)")
     parser.add_argument("--grids", default=",".join(GRIDS), help="ITEMS*TxHxW, comma-separated")
+    parser.add_argument("--peers", default="transformers", help=f"of {', '.join(PEERS)}; transformers first")
     parser.add_argument("--repeats", type=int, help="measured calls a row, instead of 3 to 15 by size")
-    parser.add_argument("--reference", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--peer", help=argparse.SUPPRESS)
+    parser.add_argument("--model", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.reference:
-        return serve_reference(options.reference, options.dtype, options.threads, options.grids.split(","))
-    tower_dump = Path(os.environ["VITOWER_BIN_DIR"]) / "tower_dump"
+    if options.peer:
+        return serve(options.peer, options.model, options.dtype, options.threads, options.grids.split(","))
+    if not options.peers.startswith("transformers") or not set(options.peers.split(",")) <= set(PEERS):
+        parser.error(f"--peers is {options.peers}, expected transformers and then any of {', '.join(PEERS)}")
+    if "openvino" in options.peers and importlib.util.find_spec("openvino") is None:
+        parser.error("--peers names openvino: pip install openvino")
     repeats = {grid: options.repeats or REPEATS.get(grid, 5) for grid in options.grids.split(",")}
-    print("| dtype | items x (grid) | vitower, ms | transformers, ms | ratio | vitower, MB now / peak | transformers, MB | "
-          "relL2 to fp32 |\n|---|---|---|---|---|---|---|---|")
+    print(f"Shape {options.shape}, {options.threads} threads\n\n"
+          "| dtype | items x (grid) | peer | vitower, ms | peer, ms | ratio | GFLOP/s | of GEMM rate | attention, of GEMM rate | "
+          "vitower, MB above weights, now / peak | peer, MB above weights | relL2 to fp32 |\n" + "|---" * 12 + "|")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
-        subprocess.run([tower_dump, "--make", options.shape, folder], check=True)
-        expected = {}
+        subprocess.run([Path(os.environ["VITOWER_BIN_DIR"]) / "tower_dump", "--make", options.shape, folder], check=True)
+        run = Run(options, folder, Path(scratch))
         for dtype in [options.dtype] if options.dtype else ["fp32", "bf16"]:
-            compare(tower_dump, folder, dtype, options.threads, Path(scratch), expected, repeats)
+            run.compare(dtype, repeats)
     return 0
 
 

@@ -144,8 +144,9 @@ def test_small_towers_agree_stage_by_stage(name, tmp_path):
     check_small_tower(name, tmp_path)
 
 
-def test_a_small_tower_agrees_on_a_machine_without_avx512(tmp_path):
-    check_small_tower("72", tmp_path, {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"})
+@pytest.mark.parametrize("onednn, torch_", [("AVX512_CORE", "avx512"), ("AVX2", "avx2"), ("SSE41", "default")])
+def test_a_small_tower_agrees_on_a_machine_of_fewer_instructions(onednn, torch_, tmp_path):
+    check_small_tower("72", tmp_path, {"ONEDNN_MAX_CPU_ISA": onednn, "ATEN_CPU_CAPABILITY": torch_})
 
 
 @pytest.mark.parametrize("name", TOWERS)

@@ -4,6 +4,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include <cmath>
+#include <limits>
 #include <string>
 #include <tuple>
 
@@ -12,6 +13,7 @@
 namespace vitower {
 namespace {
 
+constexpr int64_t kOut = 180;  // no multiple of a panel
 constexpr int64_t kHidden = 160;
 constexpr int64_t kPatches = 77;
 
@@ -49,41 +51,97 @@ TEST(Linear, IsTheConv3dOfThePatchEmbeddingInBf16) {
 
 // What each call should give for values that a dtype can hold, computed in double; a call that only shares a name with
 // it is further away than the tolerance.
-class Fuses : public testing::TestWithParam<std::tuple<Linear::Packing, at::ScalarType>> {
+class Fuses : public testing::TestWithParam<std::tuple<Linear::Path, at::ScalarType, int64_t>> {
  protected:
   const c10::InferenceMode inference_;
   const at::ScalarType dtype_ = std::get<1>(GetParam());
-  const at::Tensor weight_ = (at::randn({48, 64}) / 8).to(dtype_);
-  const at::Tensor bias_ = at::randn({48}).to(dtype_);
-  const at::Tensor x_ = at::randn({200, 64}).to(dtype_);
-  const at::Tensor residual_ = at::randn({200, 48}).to(dtype_);
+  const int64_t rows_ = std::get<2>(GetParam());
+  const at::Tensor weight_ = (at::randn({kOut, 64}) / 8).to(dtype_);
+  const at::Tensor bias_ = at::randn({kOut}).to(dtype_);
+  const at::Tensor x_ = at::randn({rows_, 64}).to(dtype_);
+  const at::Tensor stream_ = at::randn({rows_, kOut});
   const at::Tensor plain_ = at::linear(x_.to(at::kDouble), weight_.to(at::kDouble), bias_.to(at::kDouble));
   const Linear linear_{weight_, bias_, std::get<0>(GetParam())};
 
   void ExpectNear(const at::Tensor& value, const at::Tensor& expected) const {
-    EXPECT_EQ(value.scalar_type(), dtype_);
+    EXPECT_EQ(value.sizes(), expected.sizes());
     const double error = ((value.to(at::kDouble) - expected).norm() / expected.norm()).item<double>();
     EXPECT_LT(error, dtype_ == at::kFloat ? 2e-6 : 5e-3);
   }
 };
 
 TEST_P(Fuses, AreWhatTheyName) {
+  EXPECT_EQ(linear_(x_).scalar_type(), dtype_);
   ExpectNear(linear_(x_), plain_);
   ExpectNear(linear_.WithTanhGelu(x_), at::gelu(plain_, "tanh"));
   ExpectNear(linear_.WithErfGelu(x_), at::gelu(plain_, "none"));
-  ExpectNear(linear_.Plus(x_, residual_), residual_.to(at::kDouble) + plain_);
+  EXPECT_EQ(linear_.InFp32(x_).scalar_type(), at::kFloat);
+  ExpectNear(linear_.InFp32(x_), plain_);
+  const at::Tensor stream = stream_.clone();
+  linear_.AddTo(stream, x_);
+  ExpectNear(stream, stream_.to(at::kDouble) + plain_);
   const at::Tensor erf = at::gelu(plain_, "none");
   EXPECT_GT(((at::gelu(plain_, "tanh") - erf).norm() / erf.norm()).item<double>(), 1e-4);
 }
 
-INSTANTIATE_TEST_SUITE_P(Linear, Fuses,
-                         testing::Combine(testing::Values(Linear::Packing::kAllowed, Linear::Packing::kNone),
-                                          testing::Values(at::kFloat, at::kBFloat16)),
-                         [](const auto& one) {
-                           const bool packed = std::get<0>(one.param) == Linear::Packing::kAllowed;
-                           const bool fp32 = std::get<1>(one.param) == at::kFloat;
-                           return std::string(packed ? "Packed" : "AsItCame") + (fp32 ? "Fp32" : "Bf16");
-                         });
+TEST_P(Fuses, KeepsNanToItsRow) {
+  x_[rows_ - 1][3] = std::numeric_limits<float>::quiet_NaN();
+  for (const at::Tensor& out : {linear_(x_), linear_.WithTanhGelu(x_), linear_.WithErfGelu(x_), linear_.InFp32(x_)}) {
+    EXPECT_TRUE(out[rows_ - 1].isnan().all().item<bool>());
+    EXPECT_FALSE(out.narrow(0, 0, rows_ - 1).isnan().any().item<bool>());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Linear, Fuses,
+    testing::Combine(testing::Values(Linear::Path::kBest, Linear::Path::kOneDnn, Linear::Path::kTorch),
+                     testing::Values(at::kFloat, at::kBFloat16), testing::Values(1, 5, 7, 530)),
+    [](const auto& one) {
+      const Linear::Path path = std::get<0>(one.param);
+      const bool fp32 = std::get<1>(one.param) == at::kFloat;
+      const char* name = path == Linear::Path::kBest ? "Best" : path == Linear::Path::kOneDnn ? "OneDnn" : "Torch";
+      return name + std::string(fp32 ? "Fp32_" : "Bf16_") + std::to_string(std::get<2>(one.param));
+    });
+
+// A kernel alone, whether it would be chosen here or not.
+class EachLinearKernel : public testing::TestWithParam<const LinearKernel*> {};
+
+TEST_P(EachLinearKernel, GiveWhatTheFormulaSays) {
+  const c10::InferenceMode inference;
+  const LinearKernel& kernel = *GetParam();
+  if (!kernel.supported()) return;  // others run it
+  const at::ScalarType dtype = kernel.bf16 ? at::kBFloat16 : at::kFloat;
+  const int64_t columns = kernel.panel - 3;
+  const at::Tensor weight = (at::randn({columns, 96}) / 9).to(dtype);
+  const at::Tensor bias = at::randn({columns});
+  const at::Tensor x = at::randn({13, 96}).to(dtype);
+  const at::Tensor out = at::full({13, columns + 1}, 7.0F);
+  const at::Tensor packed = at::empty({kernel.panel * 96}, at::kInt);
+  auto* panel = reinterpret_cast<uint32_t*>(packed.mutable_data_ptr<int32_t>());
+  kernel.pack_panel(weight.const_data_ptr(), columns, 96, 0, panel);
+  kernel.run({x.const_data_ptr(), 13, 96, panel, bias.const_data_ptr<float>(), columns, LinearEnd::kStoreFp32,
+              out.mutable_data_ptr(), columns + 1});
+  const at::Tensor expected = at::linear(x.to(at::kDouble), weight.to(at::kDouble), bias.to(at::kDouble));
+  EXPECT_LT((out.narrow(1, 0, columns) - expected).abs().max().item<double>(), 1e-5);
+  EXPECT_TRUE(out.select(1, columns).eq(7).all().item<bool>());  // not touched
+}
+
+INSTANTIATE_TEST_SUITE_P(Each, EachLinearKernel, testing::ValuesIn(LinearKernels().begin(), LinearKernels().end()),
+                         [](const auto& one) { return std::string(one.param->name); });
+
+TEST(Linear, KeepsRunningWhenTheWeightItWasMadeFromIsGone) {
+  const c10::InferenceMode inference;
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    if (Linear::KeepsWeight(dtype)) continue;
+    at::Tensor weight = at::randn({32, 63}).to(dtype);  // of odd width: not every kernel takes it
+    const at::Tensor x = at::randn({9, 63}).to(dtype);
+    const at::Tensor bias = at::zeros({32}, dtype);
+    const Linear linear(weight, bias);
+    const at::Tensor before = linear(x);
+    weight.fill_(3);
+    EXPECT_TRUE(at::equal(linear(x), before));
+  }
+}
 
 }  // namespace
 }  // namespace vitower
