@@ -1,3 +1,4 @@
+#include "absl/strings/str_cat.h"
 #include "preprocess/exif.h"
 #include "preprocess/headers.h"
 
@@ -68,6 +69,9 @@ absl::StatusOr<ImageHeader> ReadPngHeader(ByteView file) {
   if (!file.Has(0, kEndOfIhdr)) return TruncatedHeader(ImageFormat::kPng, file);
   if (file.U32(8, Endian::kBig) != 13 || !file.From(12).StartsWith("IHDR")) {
     return InvalidImage(ImageFormat::kPng, "does not begin with an IHDR chunk");
+  }
+  if (const uint32_t bits = file.U8(24); bits != 1 && bits != 2 && bits != 4 && bits != 8 && bits != 16) {
+    return InvalidImage(ImageFormat::kPng, absl::StrCat("has ", bits, " bits a sample, expected 1, 2, 4, 8 or 16"));
   }
   const ImageSize size = {.height = file.U32(20, Endian::kBig), .width = file.U32(16, Endian::kBig)};
   return ImageHeader{.format = ImageFormat::kPng, .size = size, .exif_orientation = Orientation(FindMetadata(file))};

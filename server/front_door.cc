@@ -16,6 +16,10 @@
 namespace vitower {
 namespace {
 
+// gRPC's reflection, alone of all services, holds a thread for every call, and needs no token. A call that finds none
+// is refused.
+constexpr int kReflectionThreads = 8;
+
 int Milliseconds(std::chrono::seconds time) {
   const std::chrono::milliseconds::rep most = std::numeric_limits<int>::max();
   return static_cast<int>(std::min(std::chrono::milliseconds(time).count(), most));
@@ -45,6 +49,7 @@ void SetLimits(grpc::ServerBuilder& builder, const ServerOptions& options) {
     if (time.count() > 0) builder.AddChannelArgument(argument, Milliseconds(time));
   }
   grpc::ResourceQuota quota("vitower");
+  quota.SetMaxThreads(kReflectionThreads);
   builder.SetResourceQuota(quota.Resize(GrpcMemoryBytes(options)));
   builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_request_bytes));
 }

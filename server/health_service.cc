@@ -76,6 +76,18 @@ void HealthWatch::End() {
 
 namespace {
 
+// Watches need no token, and each is told of every change of the state.
+constexpr size_t kMaxWatches = 1024;
+
+// A watch too many. Deletes itself when gRPC is done with it.
+class RefusedWatch final : public grpc::ServerWriteReactor<HealthCheckResponse> {
+ public:
+  RefusedWatch() {
+    Finish(grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "1024 health watches are open: the most"));
+  }
+  void OnDone() override { delete this; }
+};
+
 bool Knows(const HealthCheckRequest& request) {
   return request.service().empty() || request.service() == "vitower.v1.VisionEmbedder";
 }
@@ -112,6 +124,7 @@ grpc::ServerWriteReactor<HealthCheckResponse>* HealthService::Watch(grpc::Callba
   auto watch = std::make_shared<HealthWatch>(*this, Knows(*request));
   {
     MutexLock lock(mu_);
+    if (watches_.size() >= kMaxWatches) return new RefusedWatch();
     watches_.insert(watch);
   }
   watch->Update();

@@ -5,6 +5,8 @@
 #include <sys/socket.h>
 
 #include <atomic>
+#include <filesystem>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
@@ -112,6 +114,26 @@ TEST_P(StrangersTest, ConnectionsAboveTheLimitAreClosedAtOnceAndTheirPlaceIsFree
   EXPECT_EQ(Metric("vitower_connections_total{outcome=\"refused\"}"), 1);
   idle.clear();
   AwaitStatus(StatusCode::OK, [this] { return CallAnew(); });
+}
+
+size_t Threads() {
+  const std::filesystem::directory_iterator tasks("/proc/self/task");
+  return static_cast<size_t>(std::distance(begin(tasks), end(tasks)));
+}
+
+TEST_F(SecureTest, CallsOfReflectionThatNeverEndDoNotEatThreads) {
+  Serve();
+  const std::shared_ptr<grpc::Channel> channel = NewChannel();
+  const size_t before = Threads();
+  std::vector<std::unique_ptr<RawStream>> calls;
+  for (int i = 0; i < 100; ++i) {
+    calls.push_back(
+        std::make_unique<RawStream>(channel, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"));
+    calls.back()->Write(std::string("\x3a\x00", 2));
+  }
+  EXPECT_EQ(calls.back()->Finish().error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_LT(Threads(), before + 30);
+  EXPECT_EQ(Call(NewChannel()), StatusCode::OK);
 }
 
 TEST_F(SecureTest, AnIdleConnectionIsToldToGoAndItsClientComesBackUnnoticed) {

@@ -128,6 +128,13 @@ TEST(HostileImage, AJpegWhoseCodesMakeNoSenseIsNotGuessedAt) {
   ExpectRefused(TryDecode(bytes), "the data is damaged or truncated");
 }
 
+// Found by image_fuzz: the transparent gray is scaled by the bit depth, and none was zero until then.
+TEST(HostileImage, APngWithoutBitsIsRefused) {
+  std::vector<uint8_t> bytes = GoldenBytes("gray_trns.png");
+  bytes[24] = 0;
+  ExpectRefused(ProbeImage(bytes).status(), "PNG has 0 bits a sample, expected 1, 2, 4, 8 or 16");
+}
+
 TEST(HostileImage, EndlessScansAreStopped) {
   const std::vector<uint8_t> bytes = GoldenBytes("progressive_422.jpg");
   constexpr std::array<uint8_t, 2> kStartOfScan = {0xFF, 0xDA};
