@@ -197,6 +197,11 @@ class Serve final : public Command {
              "in flight on one EmbedStream: the server reads on only when one is answered");
     AddBytes("stream-chunk-bytes", &server_.stream_chunk_bytes,
              "of one message of a stream: a larger answer comes in parts (64KiB to 3MiB)");
+    options().Add(
+        {"client-stall-timeout", "TIME", FormatDuration(server_.client_stall_timeout),
+         "a client that takes nothing of a message, or sends nothing more of an item that it has begun, for so "
+         "long loses the call: a reply has to be through by then, of a stream's answer each part"},
+        Into(&server_.client_stall_timeout, ParseMilliseconds));
   }
 
   void AddBatchOptions() {

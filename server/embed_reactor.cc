@@ -110,8 +110,19 @@ void EmbedReactor::ObserveStages() {
   }
 }
 
+// What runs on a stall has its own of all it needs: the reactor may be gone.
+void EmbedReactor::WatchReply() {
+  taken_.Begin(rpc_.stalls, [&rpc = rpc_, call = Hold(context_), items = items_sent_, request_id = request_id_] {
+    const absl::Status stalled = StalledStatus(rpc.stalls, "did not take the reply");
+    for (size_t i = 0; i < items; ++i) rpc.metrics.CountDropped(Fault::kStalled);
+    Log(LogLevel::kWarning, Cat("Embed is ended: ", std::string(stalled.message())), request_id);
+    EndCall(*call, stalled);
+  });
+}
+
 void EmbedReactor::FinishWith(const absl::Status& status) {
   code_ = status.code();
+  if (items_sent_ > 0) WatchReply();
   finished_.store(true, std::memory_order_release);
   Finish(ToGrpc(status));
 }
@@ -119,6 +130,7 @@ void EmbedReactor::FinishWith(const absl::Status& status) {
 void EmbedReactor::OnDone() {
   finished_.load(std::memory_order_acquire);
   const TimePoint done_at = rpc_.clock.Now();
+  if (taken_.End()) code_ = Row(Fault::kStalled).code;
   if (items_sent_ > 0) rpc_.tracer.Wait("send", serialised_at_, done_at, rpc_.tracer.NextNumber());
   const double send_seconds = Seconds(done_at - serialised_at_);
   for (size_t i = 0; i < items_sent_; ++i) rpc_.metrics.ObserveStage(Stage::kSend, send_seconds);

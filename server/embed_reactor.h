@@ -39,6 +39,7 @@ class EmbedReactor final : public grpc::ServerUnaryReactor {
   void CountItems();
   void Serialise();
   void ObserveStages();
+  void WatchReply();
   void FinishWith(const absl::Status& status);
 
   const Rpc& rpc_;
@@ -51,6 +52,7 @@ class EmbedReactor final : public grpc::ServerUnaryReactor {
   Permit permit_;
   absl::StatusCode code_ = absl::StatusCode::kOk;
   size_t items_sent_ = 0;
+  StallWatch::Wait taken_;  // for the client to take the reply
   TimePoint serialised_at_;
   // gRPC orders OnDone after Finish; this says so to ThreadSanitizer, which does not see into the packaged library.
   std::atomic<bool> finished_{false};

@@ -17,8 +17,8 @@ class EmbedService final
           v1::VisionEmbedder::WithCallbackMethod_GetModelInfo<v1::VisionEmbedder::Service>>> {
  public:
   EmbedService(v1::ModelInfo model_info, const Gate& gate, Lifecycle& lifecycle, Metrics& metrics, Tracer& tracer,
-               Clock& clock)
-      : gate_(gate), rpc_{std::move(model_info), lifecycle, metrics, tracer, clock} {}
+               Clock& clock, StallWatch& stalls)
+      : gate_(gate), rpc_{std::move(model_info), lifecycle, metrics, tracer, clock, stalls} {}
 
   // Before the state is kServing. `pipeline` must outlive the service's last call.
   void SetPipeline(Pipeline* pipeline) { rpc_.pipeline = pipeline; }

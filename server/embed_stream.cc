@@ -56,6 +56,7 @@ void EmbedStreamReactor::OnReadDone(bool ok) {
     ended = end_.has_value();
     half_closed_ = half_closed_ || !ok;
   }
+  rest_.End();
   const TimePoint received_at = rpc_.clock.Now();
   if (!ended) {
     const absl::Status taken =
@@ -75,6 +76,7 @@ void EmbedStreamReactor::OnWriteDone(bool ok) {
     MutexLock lock(mu_);
     if (!ok || sending_->wire.done()) sent.swap(sending_);
   }
+  taken_.End();
   outgoing_.Clear();
   if (sent) {
     const TimePoint now = rpc_.clock.Now();
@@ -106,6 +108,24 @@ void EmbedStreamReactor::OnCancel() {
 absl::Status EmbedStreamReactor::GoneStatus() const {
   const Fault why = rpc_.clock.Now() >= deadline_ ? Fault::kExpired : Fault::kCancelled;
   return MakeStatus(why, "the client did not wait for the end of the stream");
+}
+
+// Ends gRPC's call only where a message is stuck in it: else Finish can still tell the client why.
+void EmbedStreamReactor::OnStall(const std::shared_ptr<grpc_call>& call, std::string_view what) {
+  const absl::Status stalled = StalledStatus(rpc_.stalls, what);
+  size_t lost = 0;
+  bool stuck = false;
+  {
+    MutexLock lock(mu_);
+    if (end_) return;
+    lost = outbox_.size() + (sending_ ? 1 : 0) + static_cast<size_t>(window_.incomplete_items());
+    stuck = writing_;
+  }
+  for (size_t i = 0; i < lost; ++i) rpc_.metrics.CountDropped(Fault::kStalled);
+  Log(LogLevel::kWarning, Cat("a stream is ended: ", std::string(stalled.message())), request_id_);
+  End(stalled);
+  if (stuck) EndCall(*call, stalled);
+  Drive();
 }
 
 void EmbedStreamReactor::OnDrain() {
@@ -165,7 +185,7 @@ void EmbedStreamReactor::Drive() {
         Write();
         break;
       case Action::kRead:
-        StartRead(&incoming_);
+        Read();
         break;
       case Action::kFinish:
         return Finish(ToGrpc(EndStatus()));

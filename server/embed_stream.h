@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_set>
 
 #include "absl/status/status.h"
@@ -93,6 +94,8 @@ class EmbedStreamReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer
   bool HoldsNothing() const;
   absl::Status RuleBroken(const std::string& rule);
 
+  void OnStall(const std::shared_ptr<grpc_call>& call, std::string_view what);
+
   void OnAnswered(uint64_t key);
   absl::Status Enqueue(uint64_t key, Item item);
   void End(const absl::Status& status);
@@ -102,6 +105,7 @@ class EmbedStreamReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer
   Action Next();
   bool MayRead() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool AllSent() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Read();
   void Write();
   absl::Status EndStatus() const;
 
@@ -115,10 +119,12 @@ class EmbedStreamReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer
   // Of the reading side.
   grpc::ByteBuffer incoming_;
   StreamUploads uploads_;
+  StallWatch::Wait rest_;  // for more of the items that are incomplete
 
   // Of the driver that set writing_, then of OnWriteDone.
   std::optional<Answered> sending_;
   grpc::ByteBuffer outgoing_;
+  StallWatch::Wait taken_;  // for the client to take it
 
   mutable Mutex mu_;
   bool driving_ ABSL_GUARDED_BY(mu_) = false;

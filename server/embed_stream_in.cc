@@ -23,6 +23,18 @@ std::optional<Refusal> ParseItem(const std::vector<grpc::Slice>& slices, v1::Ite
 
 }  // namespace
 
+void EmbedStreamReactor::Read() {
+  {
+    MutexLock lock(mu_);
+    if (window_.incomplete_items() > 0) {
+      rest_.Begin(rpc_.stalls, [self = shared_from_this(), call = Hold(context_)] {
+        self->OnStall(call, "sent no more of an item that it had begun");
+      });
+    }
+  }
+  StartRead(&incoming_);
+}
+
 absl::Status EmbedStreamReactor::CheckHalfClose() {
   if (context_.IsCancelled()) return GoneStatus();
   if (uploads_.count() == 0) return absl::OkStatus();

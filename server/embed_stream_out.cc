@@ -44,6 +44,9 @@ void EmbedStreamReactor::Write() {
     }
     outgoing_ = sending_->wire.Next();
     if (sending_->wire.done()) keys_.erase(sending_->key);  // the client may use it again before OnWriteDone
+    taken_.Begin(rpc_.stalls, [self = shared_from_this(), call = Hold(context_)] {
+      self->OnStall(call, "took nothing of an answer");
+    });
     return absl::OkStatus();
   });
   if (built.ok()) {

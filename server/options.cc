@@ -47,6 +47,7 @@ absl::Status CheckRanges(const ServerOptions& options) {
       {"--max-video-frames", options.max_video_frames, 1, kMany},
       {"--max-stream-items", options.max_stream_items, 1, 1'000'000},
       {"--stream-chunk-bytes", options.stream_chunk_bytes, 64 << 10, 3 << 20},
+      {"--client-stall-timeout (milliseconds)", options.client_stall_timeout.count(), 1, 86'400'000},
       {"--max-connections", options.max_connections, 1, 1'000'000},
       {"--max-concurrent-streams", options.max_concurrent_streams, 1, 1'000'000},
       {"--handshake-timeout (seconds)", options.handshake_timeout.count(), 1, 3'600},

@@ -1,5 +1,7 @@
 #include "server/rpc.h"
 
+#include <grpc/grpc.h>
+
 #include "server/request_id.h"
 
 namespace vitower {
@@ -27,6 +29,22 @@ TimePoint DeadlineOf(const grpc::CallbackServerContext& context, TimePoint now) 
   const auto wall_now = std::chrono::system_clock::now();
   if (deadline > wall_now + kNever) return TimePoint::max();
   return now + std::chrono::duration_cast<TimePoint::duration>(deadline - wall_now);
+}
+
+std::shared_ptr<grpc_call> Hold(grpc::CallbackServerContext& context) {
+  grpc_call* call = context.c_call();
+  grpc_call_ref(call);
+  return {call, grpc_call_unref};
+}
+
+void EndCall(grpc_call& call, const absl::Status& status) {
+  const std::string message(status.message());
+  grpc_call_cancel_with_status(&call, static_cast<grpc_status_code>(status.code()), message.c_str(), nullptr);
+}
+
+absl::Status StalledStatus(const StallWatch& stalls, std::string_view what) {
+  const auto time = std::chrono::duration_cast<std::chrono::milliseconds>(stalls.timeout());
+  return MakeStatus(Fault::kStalled, Cat("the client ", what, " for ", time.count(), " ms (--client-stall-timeout)"));
 }
 
 void ObserveStages(const StageTimes& times, Metrics& metrics) {

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <exception>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -17,6 +18,7 @@
 #include "server/metrics.h"
 #include "server/pipeline.h"
 #include "server/stage.h"
+#include "server/stall_watch.h"
 #include "server/status.h"
 #include "server/text.h"
 #include "server/tracer.h"
@@ -31,6 +33,7 @@ struct Rpc {
   Metrics& metrics;
   Tracer& tracer;
   Clock& clock;
+  StallWatch& stalls;
   Pipeline* pipeline = nullptr;  // set before the state is kServing; read only by what entered the lifecycle
 };
 
@@ -48,6 +51,13 @@ std::string RequestIdOf(const grpc::CallbackServerContext& context);
 
 // gRPC's deadlines are times of day; ours are of the clock that does not jump. TimePoint::max() where there is none.
 TimePoint DeadlineOf(const grpc::CallbackServerContext& context, TimePoint now);
+
+// A call of gRPC's that somebody may want to end when its reactor is perhaps gone.
+std::shared_ptr<grpc_call> Hold(grpc::CallbackServerContext& context);
+// Drops what gRPC still has to write; the client is told `status`.
+void EndCall(grpc_call& call, const absl::Status& status);
+// DEADLINE_EXCEEDED; `what` the client did not do.
+absl::Status StalledStatus(const StallWatch& stalls, std::string_view what);
 
 // The stages that an item reached.
 void ObserveStages(const StageTimes& times, Metrics& metrics);

@@ -19,6 +19,7 @@
 #include "server/model_info.h"
 #include "server/options.h"
 #include "server/pipeline.h"
+#include "server/stall_watch.h"
 #include "server/status.h"
 #include "server/text.h"
 #include "server/trace_page.h"
@@ -109,6 +110,7 @@ class ServerImpl final : public Server {
   std::unique_ptr<FrontDoor> door_;
   std::unique_ptr<EmbedService> service_;
   std::unique_ptr<grpc::Server> grpc_;
+  StallWatch stalls_{clock_, options_.client_stall_timeout};
   std::unique_ptr<Pipeline> pipeline_;
 };
 
@@ -160,7 +162,7 @@ absl::Status ServerImpl::Listen(const EncoderInfo& info, const std::string& devi
   door_ = *std::move(door);
   port_ = door_->port();
   service_ = std::make_unique<EmbedService>(DescribeModel(info, devices, options_), door_->gate(), lifecycle_, metrics_,
-                                            tracer_, clock_);
+                                            tracer_, clock_, stalls_);
   grpc::ServerBuilder builder;
   door_->Install(builder);
   builder.RegisterService(service_.get());

@@ -39,6 +39,9 @@ struct ServerOptions {
   // An answer of more bytes goes in parts of this size; 64 KiB to 3 MiB, below gRPC's own receive limit of 4 MiB, which
   // most clients keep. Smaller: more messages; larger: longer waits of the other calls on the connection.
   int64_t stream_chunk_bytes = 1LL << 20;
+  // A client that takes nothing of a message (a reply, a part of a stream's answer) or sends nothing more of an item
+  // that it has begun for so long loses the call. Less: slow clients of large replies are cut off.
+  std::chrono::milliseconds client_stall_timeout{300'000};
   // A pass that takes longer is stuck: its device is taken out of service until it comes back. Of a pass that fills
   // max_batch_patches; a larger item has more, by its work. 0: ten times the warm-up, at least a minute.
   std::chrono::milliseconds device_stall_timeout{0};

@@ -20,6 +20,7 @@ constexpr std::array kTable = {
     FaultRow{Fault::kCancelled, absl::StatusCode::kCancelled, "cancelled"},
     FaultRow{Fault::kExpired, absl::StatusCode::kDeadlineExceeded, "expired"},
     FaultRow{Fault::kAbandoned, absl::StatusCode::kUnavailable, "abandoned"},
+    FaultRow{Fault::kStalled, absl::StatusCode::kDeadlineExceeded, "stalled"},
     FaultRow{Fault::kBadInput, absl::StatusCode::kInvalidArgument, "bad_input"},
     FaultRow{Fault::kNoVideo, absl::StatusCode::kFailedPrecondition, "no_video"},
     FaultRow{Fault::kOverflow, absl::StatusCode::kOutOfRange, "overflow"},
@@ -29,7 +30,8 @@ constexpr std::array kTable = {
 constexpr std::array kRejects = {Fault::kMalformed,    Fault::kNoItems,   Fault::kTooManyItems, Fault::kReplyTooLarge,
                                  Fault::kCallTooLarge, Fault::kQueueFull, Fault::kBytesFull,    Fault::kNotReady,
                                  Fault::kDraining,     Fault::kNoDevice};
-constexpr std::array kDrops = {Fault::kCancelled, Fault::kExpired, Fault::kAbandoned, Fault::kNoDevice};
+constexpr std::array kDrops = {Fault::kCancelled, Fault::kExpired, Fault::kAbandoned, Fault::kStalled,
+                               Fault::kNoDevice};
 
 }  // namespace
 

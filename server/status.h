@@ -26,10 +26,11 @@ enum class Fault : uint8_t {
   kDraining,
   // Either: no device is left that works.
   kNoDevice,
-  // Accepted items dropped before they were worked on: vitower_dropped_total{reason}.
+  // Accepted items dropped before they were worked on, unless it says otherwise: vitower_dropped_total{reason}.
   kCancelled,
   kExpired,
   kAbandoned,
+  kStalled,  // or done, and their answers not taken
   // Items answered with an error.
   kBadInput,
   kNoVideo,

@@ -37,6 +37,7 @@ class StreamWindow final {
     incomplete_bytes_ = bytes;
   }
 
+  int64_t incomplete_items() const { return incomplete_items_; }
   int64_t permits() const { return permits_; }  // of items for which room is held
   bool open() const {
     if (items_ == 0) return true;

@@ -38,6 +38,7 @@ const Expected kRows[] = {
     {Fault::kCancelled, 1, "CANCELLED", "cancelled"},
     {Fault::kExpired, 4, "DEADLINE_EXCEEDED", "expired"},
     {Fault::kAbandoned, 14, "UNAVAILABLE", "abandoned"},
+    {Fault::kStalled, 4, "DEADLINE_EXCEEDED", "stalled"},
     {Fault::kBadInput, 3, "INVALID_ARGUMENT", "bad_input"},
     {Fault::kNoVideo, 9, "FAILED_PRECONDITION", "no_video"},
     {Fault::kOverflow, 11, "OUT_OF_RANGE", "overflow"},
