@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "preprocess/encode.h"
 #include "tests/support/server_fixture.h"
 #include "tests/support/test_items.h"
 #include "tests/support/test_stream.h"
@@ -69,13 +70,22 @@ TEST_F(StreamTest, AnswersComeInTheOrderOfCompletion) {
   EXPECT_EQ(stream.Read()->key, 1U);
 }
 
-// Items of every source, no two kinds alike, one in twenty broken.
+v1::Item EncodedClip(int64_t width, const std::vector<Colour>& colours) {
+  std::vector<RgbImage> frames;
+  for (const Colour& colour : colours) {
+    const std::string rgb = SolidRgb(width, 64, {colour});
+    frames.push_back({.size = {.height = 64, .width = width}, .rgb = {rgb.begin(), rgb.end()}});
+  }
+  return VideoItem(EncodeClip(frames, /*fps=*/4).value());
+}
+
+// Items of every source, no two alike, one in twenty broken.
 std::vector<v1::Item> MixedItems() {
   std::vector<v1::Item> items;
   for (uint8_t i = 0; i < 40; ++i) {
     const Colour colour{static_cast<uint8_t>(20 + 5 * i), i, 9};
     const int64_t width = 32 * (1 + i % 5);
-    switch (i % 4) {
+    switch (i % 5) {
       case 0:
         items.push_back(BmpItem(width, 64, colour));
         break;
@@ -85,11 +95,15 @@ std::vector<v1::Item> MixedItems() {
       case 2:
         items.push_back(PatchesItem({1, 2 + 2 * (i % 7), 4}, DType::kFp32));
         break;
-      default:
+      case 3:
         items.push_back(RgbItem(width, 64, {colour, {1, 9, i}, colour}, /*frames=*/3));
+        break;
+      default:
+        items.push_back(EncodedClip(width, {colour, {1, 90, i}, colour, colour, {200, 9, i}}));
     }
   }
-  items[13].mutable_rgb()->mutable_data()->pop_back();
+  std::string& clip = *items[34].mutable_video()->mutable_data();
+  clip.resize(clip.size() - 100);
   items[20].mutable_image()->resize(30);
   return items;
 }

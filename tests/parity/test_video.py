@@ -1,19 +1,15 @@
 """preprocess/video.h against the reference, run live: PyAV's frames, the video processor's sampling, sizes and pixels."""
 
 import io
-import json
-import os
-import pathlib
 import random
 import struct
-import subprocess
 
 import av
+import clips
 import numpy as np
 import pytest
 import torch
-
-import clips
+from clip_cases import BT709, CASES, UNLIMITED, ask, made
 from pictures import encoded, photo
 from reference import import_torchvision
 
@@ -23,25 +19,7 @@ from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor  #
 from transformers.models.qwen3_vl.video_processing_qwen3_vl import smart_resize  # noqa: E402
 from transformers.video_utils import VideoMetadata  # noqa: E402
 
-PROBE = pathlib.Path(os.environ["VITOWER_BIN_DIR"]) / "video_probe"
-UNLIMITED = {"min_pixels": 1, "max_pixels": 1 << 40}
-
-
-def ask(*requests):
-    """Answers of video_probe: dicts, the resized frames as "rgb" [n, height, width, 3]."""
-    lines = b""
-    for request, *blobs in requests:
-        lines += json.dumps({**request, "sizes": [len(blob) for blob in blobs]}).encode() + b"\n" + b"".join(blobs)
-    output = io.BytesIO(subprocess.run([PROBE], input=lines, stdout=subprocess.PIPE, check=True).stdout)
-    answers = []
-    while line := output.readline():
-        answer = json.loads(line)
-        if size := answer.get("rgb_bytes", 0):
-            shape = answer["frames"], answer["height"], answer["width"], 3
-            answer["rgb"] = np.frombuffer(output.read(size), np.uint8).reshape(shape)
-        answers.append(answer)
-    assert len(answers) == len(requests)
-    return answers
+__all__ = ["made"]  # a fixture
 
 
 def resized(frames, height, width):
@@ -63,51 +41,6 @@ def pixel_values(frames):
 
 
 # ---- Decoded frames
-
-BT709 = dict(colorspace=1, color_primaries=1, color_trc=1, color_range=1)
-CASES = {
-    "h264 mp4": ("h264", "mp4", {}),
-    "h264 mov": ("h264", "mov", {}),
-    "h264 mkv": ("h264", "matroska", {}),
-    "h264 avi": ("h264", "avi", {}),
-    "h264 b-frames avi": ("h264", "avi", dict(b_frames=3, gop=8)),
-    "h264 sound": ("h264", "mp4", dict(audio=True)),
-    "h264 moov first": ("h264", "mp4", dict(audio=True, muxer_options={"movflags": "faststart"})),
-    "h264 fragments": ("h264", "mp4", dict(gop=5, muxer_options={"movflags": "frag_keyframe+empty_moov"})),
-    "h264 fragments after a header": ("h264", "mp4", dict(gop=5, muxer_options={"movflags": "frag_keyframe"})),
-    "h264 open gop": ("h264", "mp4", dict(gop=6, b_frames=3, options={"x264-params": "open-gop=1"})),
-    "h264 unusual size": ("h264", "mp4", dict(width=174, height=102)),
-    "h264 slices": ("h264", "mp4", dict(options={"x264-params": "slices=4"})),
-    "h264 4:4:4": ("h264", "mp4", dict(pixels="yuv444p")),
-    "h264 4:2:2": ("h264", "mkv", dict(pixels="yuv422p")),
-    "h264 bt.709": ("h264", "mp4", dict(colours=BT709)),
-    "h264 bt.709 full range": ("h264", "mp4", dict(colours={**BT709, "color_range": 2})),
-    "h264 full range": ("h264", "mkv", dict(pixels="yuvj420p", colours=dict(colorspace=5, color_range=2))),
-    "h264 bt.2020": ("h264", "mp4", dict(colours=dict(colorspace=9, color_range=1))),
-    "h264 irregular times": ("h264", "mkv", dict(times=[i * i // 3 + i for i in range(20)])),
-    "hevc mp4": ("hevc", "mp4", {}),
-    "hevc mkv bt.709": ("hevc", "matroska", dict(colours=BT709, gop=7)),
-    "vp8 webm": ("vp8", "webm", {}),
-    "vp8 hidden frames": ("vp8", "webm", dict(options={"auto-alt-ref": "1", "lag-in-frames": "16", "deadline": "good"})),
-    "vp9 webm": ("vp9", "webm", {}),
-    "vp9 hidden frames": ("vp9", "webm", dict(options={"auto-alt-ref": "1", "lag-in-frames": "16", "deadline": "good"})),
-    "vp9 odd width": ("vp9", "webm", dict(width=161)),
-    "av1 mp4": ("av1", "mp4", {}),
-    "av1 webm": ("av1", "webm", {}),
-    "mpeg4 mp4": ("mpeg4", "mp4", {}),
-    "mpeg4 b-frames mp4": ("mpeg4", "mp4", dict(b_frames=2)),
-    "mpeg4 avi": ("mpeg4", "avi", {}),
-    "mpeg4 b-frames avi": ("mpeg4", "avi", dict(b_frames=2)),
-    "mpeg4 mkv": ("mpeg4", "matroska", dict(b_frames=2)),
-    "gif": ("gif", "gif", {}),
-}
-
-
-@pytest.fixture(scope="module")
-def made():
-    """Every case's clip."""
-    fix = lambda container: "matroska" if container == "mkv" else container
-    return {name: clips.clip(codec, fix(container), **options) for name, (codec, container, options) in CASES.items()}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -364,139 +297,3 @@ def test_sizes_equal_the_references_rule():
         else:
             assert answer == want, row
     assert 50 < refused < 2000
-
-
-# ---- Damage
-
-CUTS = ("h264 mp4", "h264 moov first", "h264 sound", "h264 fragments", "h264 mkv", "h264 avi", "hevc mp4", "vp8 webm",
-        "vp9 webm", "av1 mp4", "av1 webm", "mpeg4 mp4", "mpeg4 avi", "mpeg4 mkv", "gif")  # fmt: skip
-
-
-@pytest.mark.parametrize("name", CUTS)
-def test_a_clip_cut_anywhere_is_an_error(made, name):
-    clip = made[name]
-    request = {"mode": "video", "sampling": {"num_frames": 4}}
-    sizes = sorted({*range(0, len(clip), max(10, len(clip) // 300)), *range(len(clip) - 40, len(clip))})
-    if name == "h264 fragments":  # cut between two of them it is a whole clip
-        ends = [i - 4 for i in range(len(clip)) if clip[i : i + 4] in (b"moof", b"mfra")]
-        sizes = [size for size in sizes if not any(end <= size < end + 8 for end in ends)]
-    whole, *answers = ask((request, clip), *((request, clip[:size]) for size in sizes))
-    assert "error" not in whole
-    refused = 0
-    for size, answer in zip(sizes, answers):
-        if "error" in answer:
-            refused += 1
-            assert answer["code"] == 3, answer
-        else:  # what is cut off is no part of a frame
-            assert answer["indices"] == whole["indices"] and np.array_equal(answer["rgb"], whole["rgb"]), size
-    assert refused > 0.8 * len(sizes)
-
-
-@pytest.mark.parametrize("name", ("h264 moov first", "h264 mkv", "h264 avi", "hevc mp4", "vp9 webm", "mpeg4 mp4", "gif"))
-def test_damaged_bytes_never_cost_a_frame_in_silence(made, name):
-    rng = random.Random(name)
-    request = {"mode": "video", "sampling": {"num_frames": 20}}
-    damaged = []
-    for round_ in range(120):
-        clip = bytearray(made[name])
-        for _ in range(1 + round_ % 5):
-            clip[rng.randrange(len(clip))] = rng.randrange(256)
-        if round_ % 6 == 0:
-            at = rng.randrange(len(clip))
-            del clip[at : at + 100]
-        damaged.append(bytes(clip))
-    refused = 0
-    for answer in ask(*((request, clip) for clip in damaged)):
-        if "error" in answer:
-            refused += 1
-            assert answer["code"] == 3, answer
-        else:
-            assert len(answer["indices"]) == 20 == len(answer["rgb"])
-    assert refused > 10
-
-
-def audio_only():
-    out = io.BytesIO()
-    with av.open(out, "w", format="mp4") as target:
-        stream = target.add_stream("aac", rate=8000)
-        sound = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
-        sound.sample_rate = 8000
-        target.mux(stream.encode(sound))
-        target.mux(stream.encode(None))
-    return out.getvalue()
-
-
-def without_frames(clip):
-    """The same header, in which every table of the samples is empty."""
-    for box in (b"stsz", b"stts", b"stco", b"stsc", b"ctts", b"stss"):
-        at = clip.find(box)
-        if at >= 0:
-            at += 12 if box == b"stsz" else 8
-            clip = clip[:at] + bytes(4) + clip[at + 4 :]
-    return clip
-
-
-def billion_frames(clip):
-    """One size and one duration for 10^9 frames: tables of a few bytes."""
-    sizes, times = clip.index(b"stsz") + 8, clip.index(b"stts") + 12
-    clip = clip[:sizes] + struct.pack(">II", 16, 10**9) + clip[sizes + 8 :]
-    return clip[:times] + struct.pack(">II", 10**9, 1) + clip[times + 8 :]
-
-
-def billion_in_avi(clip):
-    at = clip.index(b"strh") + 8 + 32
-    return clip[:at] + struct.pack("<I", 10**9) + clip[at + 4 :]
-
-
-def test_hostile_clips_are_refused_at_once_and_by_name(made):
-    huge = clips.clip("mpeg4", "mp4", frames=2, width=4096, height=4096, draw=lambda *_: np.zeros((4096, 4096, 3), np.uint8))
-    cases = {
-        "video is empty: 0 bytes": b"",
-        "unknown video format": b"hello, I am a text and not a clip" * 9,
-        "has no video stream": audio_only(),
-        "video has no frames": without_frames(made["h264 mp4"]),
-        "claims 1000000000 samples": billion_frames(made["h264 mp4"]),
-        "video has 1000000000 frames, the limit is": billion_in_avi(made["h264 avi"]),
-        "claims frames of 4096 x 4096": huge,
-        "no moov box": made["h264 mp4"][:40],
-    }
-    limits = {"max_frame_pixels": 1 << 23, "max_frames": 100_000, "max_seconds": 1e9}
-    for message, clip in cases.items():
-        for mode in ("probe", "video"):
-            (answer,) = ask(({"mode": mode, "limits": limits}, clip))
-            if (mode, message) != ("probe", "video has no frames"):
-                assert message in answer.get("error", ""), (mode, message, answer)
-                assert answer["code"] == 3
-            assert answer.get("peak_rss_kib", 0) < 150_000
-
-
-def test_limits_are_named(made):
-    clip = made["h264 mp4"]
-    for limits, message in (({"max_frames": 19}, "video has 20 frames, the limit is 19"),
-                            ({"max_seconds": 0.5}, "s long, the limit is 0.5 s"),
-                            ({"max_frame_pixels": 15359}, "160 x 96 = 15360 pixels, the limit is 15359")):
-        for mode in ("probe", "video"):
-            (answer,) = ask(({"mode": mode, "limits": limits}, clip))
-            assert message in answer["error"], answer
-    (answer,) = ask(({"mode": "video", "options": {"max_patches": 59}}, clip))
-    assert "patches, the limit is 59" in answer["error"]
-
-
-def test_a_size_that_the_header_hides_is_refused(made):
-    """The container claims a small picture, the codec's own header a large one."""
-    big = clips.clip("h264", "mp4", frames=2, width=640, height=480)
-    at = big.index(b"avc1", big.index(b"stsd")) + 28
-    (answer,) = ask(({"mode": "video"}, big[:at] + struct.pack(">HH", 64, 64) + big[at + 4 :]))
-    assert "the header says 64 x 64 pixels, the data 640 x 480" in answer["error"]
-
-
-def test_codecs_that_are_not_on_the_list_are_refused():
-    out = io.BytesIO()
-    with av.open(out, "w", format="matroska") as target:
-        stream = target.add_stream("mjpeg", rate=5)
-        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuvj420p"
-        frame = av.VideoFrame.from_ndarray(clips.moving_picture(0, 64, 64), format="rgb24")
-        target.mux(stream.encode(frame))
-        target.mux(stream.encode(None))
-    (answer,) = ask(({"mode": "probe"}, out.getvalue()))
-    assert "video codec mjpeg is not accepted; accepted are H.264" in answer["error"]

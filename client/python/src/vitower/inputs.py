@@ -31,7 +31,7 @@ class InputError(ValueError):
 
 
 @dataclass(frozen=True)
-class Video:
+class Video(Sampling):
     """A clip in a container (mp4, mov, mkv, webm, avi, or an animated GIF), as a path or as bytes.
 
     `fps` or `num_frames` and the others are the clip's own Sampling; with none of them set the sampling of the call's
@@ -39,17 +39,9 @@ class Video:
     """
 
     data: Encoded
-    fps: float | None = None
-    num_frames: int | None = None
-    min_frames: int | None = None
-    max_frames: int | None = None
-    start_seconds: float | None = None
-    end_seconds: float | None = None
 
     def sampling(self) -> Sampling | None:
-        own = Sampling(self.fps, self.num_frames, self.min_frames, self.max_frames, self.start_seconds,
-                       self.end_seconds)
-        return None if own == Sampling() else own
+        return self if self.is_set() else None
 
 
 @dataclass(frozen=True)

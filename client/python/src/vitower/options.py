@@ -1,7 +1,7 @@
 """What is asked of the server for an item: preprocessing, outputs, sampling of clips, priority."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from vitower.messages import DTYPE_NUMBERS, PRIORITY_NUMBERS
@@ -10,7 +10,7 @@ DType = Literal["bf16", "fp16", "fp32"]
 Priority = Literal["high", "normal", "low"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sampling:
     """Which frames of a clip are taken; unset fields keep the model's values.
 
@@ -29,13 +29,16 @@ class Sampling:
         if self.fps is not None and self.num_frames is not None:
             raise ValueError("sampling: fps and num_frames exclude each other")
 
+    def is_set(self) -> bool:
+        return any(getattr(self, field.name) is not None for field in fields(Sampling))
+
     def fill(self, message: Any) -> None:
         """Copies what is set into a Sampling message, and marks that message as present."""
         message.SetInParent()
-        for name in ("fps", "num_frames", "min_frames", "max_frames", "start_seconds", "end_seconds"):
-            value = getattr(self, name)
+        for field in fields(Sampling):
+            value = getattr(self, field.name)
             if value is not None:
-                setattr(message, name, value)
+                setattr(message, field.name, value)
 
 
 @dataclass(frozen=True)
