@@ -69,8 +69,8 @@ def _fail(code: int, message: str) -> int:
 
 
 def _options(flags: argparse.Namespace) -> Options:
-    sampling = Sampling(fps=flags.fps, num_frames=flags.num_frames, min_frames=flags.min_frames, max_frames=flags.max_frames,
-                        start_seconds=flags.start, end_seconds=flags.end)
+    sampling = Sampling(fps=flags.fps, num_frames=flags.num_frames, min_frames=flags.min_frames,
+                        max_frames=flags.max_frames, start_seconds=flags.start, end_seconds=flags.end)
     return Options(**_outputs(flags.outputs), l2_normalize=flags.l2_normalize, dtype=flags.dtype,
                    min_pixels=flags.min_pixels, max_pixels=flags.max_pixels,
                    do_resize=False if flags.no_resize else None, apply_exif=False if flags.no_exif else None,
