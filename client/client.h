@@ -61,8 +61,8 @@ class Client final {
   absl::StatusOr<std::vector<EmbedResult>> Embed(absl::Span<const EmbedItem> items, Deadline deadline,
                                                  const std::string& request_id = "");
 
-  // Embed without waiting: `done` gets its answer once, on a thread of gRPC's, which it must not block. The client may
-  // be gone by then.
+  // Embed without waiting: `done` gets its answer once, on a thread of gRPC's, which it must not block. The client's
+  // destructor waits until every `done` has returned: it must not run inside one.
   using EmbedDone = std::function<void(absl::StatusOr<std::vector<EmbedResult>>)>;
   void EmbedAsync(absl::Span<const EmbedItem> items, Deadline deadline, EmbedDone done,
                   const std::string& request_id = "");

@@ -44,11 +44,13 @@ absl::Status EmbedStream::Impl::Send(uint64_t key, EmbedItem item) {
   {
     const std::lock_guard lock(mu_);
     if (ended_) return HasEnded();
-    in_flight_[key] = {.item = std::move(kept), .call_number = call_number_};
+    in_flight_[key] = {.item = std::move(kept), .call_number = call_number_, .sends = 1};
     call = call_;
   }
-  // Where the call has ended and there may be another one, Read sees to it that the item is sent again.
-  return SendOn(*call, key, std::move(message)) || attempts_ > 1 ? absl::OkStatus() : HasEnded();
+  if (SendOn(*call, key, std::move(message))) return absl::OkStatus();
+  TakeBack(key, /*counts=*/false);  // the call may long have ended
+  // Where there may be another call, Read sees to it that the item is sent again.
+  return attempts_ > 1 ? absl::OkStatus() : HasEnded();
 }
 
 bool EmbedStream::Impl::SendOn(ClientStreamCall& call, uint64_t key, v1::EmbedStreamRequest message) {
@@ -75,6 +77,11 @@ absl::StatusOr<std::optional<StreamAnswer>> EmbedStream::Impl::Read(TimePoint un
   if (!broken_.ok()) return broken_;
   v1::EmbedStreamResponse message;
   while (true) {
+    if (!given_up_.empty()) {
+      StreamAnswer answer = std::move(given_up_.front());
+      given_up_.pop_front();
+      return answer;
+    }
     const ClientStreamCall::ReadOutcome outcome = call()->Read(message, until);
     if (outcome == ClientStreamCall::ReadOutcome::kTimedOut)
       return absl::DeadlineExceededError("no answer came in time");
@@ -125,12 +132,14 @@ bool EmbedStream::Impl::Leave(uint64_t key) {
 }
 
 void EmbedStream::Impl::WritesDone() {
+  Call current;  // not the next one, on which something may have to be sent again first
   {
     const std::lock_guard lock(mu_);
     writes_done_ = true;
     if (sends_again_) return;
+    current = call_;
   }
-  call()->WritesDone();
+  current->WritesDone();
 }
 
 void EmbedStream::Impl::Cancel() {

@@ -26,10 +26,11 @@ struct StreamOptions {
   std::chrono::system_clock::time_point deadline = std::chrono::system_clock::time_point::max();
   std::string request_id{};  // for the server's log; empty: the server chooses one
   // How often in a row, without an answer in between, the stream may end with UNAVAILABLE (the server drains, or the
-  // connection broke) until that is its end, and how often an item may be answered so until that is its answer. Before
-  // that the stream is opened again and what was not answered is sent again, after a pause of 50 ms that doubles. Above
-  // 1 the items in flight are held here, too. An item may then be computed twice and is still answered once; the
-  // servers are taken to serve the same weights.
+  // connection broke) until that is its end, and how often an item is sent until an answer of UNAVAILABLE, or such an
+  // end of the stream, is its answer: it may be the one that breaks the stream. Before that the stream is opened again
+  // and what was not answered is sent again, after a pause of 50 ms that doubles. Above 1 the items in flight are held
+  // here, too. An item may then be computed more than once and is still answered once; the servers are taken to serve
+  // the same weights.
   int attempts = 1;
 };
 

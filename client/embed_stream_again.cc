@@ -11,7 +11,7 @@ namespace {
 
 // After the `failures`-th failure in a row.
 std::chrono::milliseconds Pause(int failures) {
-  return std::chrono::milliseconds(50) * (1 << std::min(failures - 1, 5));
+  return std::chrono::milliseconds(50) * (1 << std::clamp(failures - 1, 0, 5));
 }
 
 }  // namespace
@@ -34,25 +34,24 @@ void EmbedStream::Impl::StopSendingAgain() {
 
 // What is to be sent again, on the call of that number, as long as it lasts.
 void EmbedStream::Impl::SendAgain(int64_t call_number) {
-  while (const std::optional<uint64_t> key = AwaitDue(call_number)) {
+  Due due = AwaitDue(call_number);
+  for (; due.key; due = AwaitDue(call_number)) {
     const std::lock_guard sending(send_mu_);
-    const std::shared_ptr<const EmbedItem> item = Claim(*key, call_number);
+    const std::shared_ptr<const EmbedItem> item = Claim(*due.key, call_number);
     if (item == nullptr) continue;
     v1::EmbedStreamRequest message;
-    message.set_key(*key);
+    message.set_key(*due.key);
     FillItem(*item, *message.mutable_item());
-    if (!SendOn(*call(), *key, std::move(message))) return;
+    if (SendOn(*call(), *due.key, std::move(message))) continue;
+    TakeBack(*due.key, /*counts=*/true);
+    return;
   }
-  bool half_close = false;
-  {
-    const std::lock_guard lock(mu_);
-    half_close = writes_done_ && !stop_sending_again_;
-  }
-  if (half_close) call()->WritesDone();
+  if (due.half_close) call()->WritesDone();
 }
 
-// Nothing where there is nothing more to send: then the half-close is the writer's affair again.
-std::optional<uint64_t> EmbedStream::Impl::AwaitDue(int64_t call_number) {
+// No key where there is nothing more to send: from then on the half-close is the writer's affair again, unless it was
+// put off until now.
+EmbedStream::Impl::Due EmbedStream::Impl::AwaitDue(int64_t call_number) {
   std::unique_lock lock(mu_);
   while (!ended_ && !stop_sending_again_) {
     auto first = in_flight_.end();
@@ -61,11 +60,11 @@ std::optional<uint64_t> EmbedStream::Impl::AwaitDue(int64_t call_number) {
       if (first == in_flight_.end() || at->second.due < first->second.due) first = at;
     }
     if (first == in_flight_.end()) break;
-    if (first->second.due <= std::chrono::system_clock::now()) return first->first;
+    if (first->second.due <= std::chrono::system_clock::now()) return {.key = first->first};
     changed_.wait_until(lock, TimePoint(first->second.due));
   }
   sends_again_ = false;
-  return std::nullopt;
+  return {.key = std::nullopt, .half_close = writes_done_ && !stop_sending_again_};
 }
 
 // The item to send on that call, once. REQUIRES: send_mu_.
@@ -74,7 +73,17 @@ std::shared_ptr<const EmbedItem> EmbedStream::Impl::Claim(uint64_t key, int64_t 
   const auto found = in_flight_.find(key);
   if (found == in_flight_.end() || found->second.call_number >= call_number) return nullptr;
   found->second.call_number = call_number;
+  ++found->second.sends;
   return found->second.item;
+}
+
+// The call took it in part at most. REQUIRES: send_mu_.
+void EmbedStream::Impl::TakeBack(uint64_t key, bool counts) {
+  const std::lock_guard lock(mu_);
+  const auto found = in_flight_.find(key);
+  if (found == in_flight_.end()) return;
+  found->second.call_number = 0;
+  if (!counts) --found->second.sends;
 }
 
 // The item was answered with UNAVAILABLE: it goes again after a pause, on this call or, where that is half-closed, the
@@ -83,11 +92,13 @@ bool EmbedStream::Impl::TryItemAgain(uint64_t key) {
   {
     const std::lock_guard lock(mu_);
     const auto found = in_flight_.find(key);
-    if (found == in_flight_.end() || ++found->second.failures >= attempts_ || ended_) return false;
+    if (found == in_flight_.end() || found->second.item == nullptr || ended_) return false;
+    if (found->second.sends >= attempts_) return false;
     found->second.call_number = 0;
-    found->second.due = std::chrono::system_clock::now() + Pause(found->second.failures);
+    found->second.due = std::chrono::system_clock::now() + Pause(found->second.sends);
     changed_.notify_all();
     if (sends_again_ || writes_done_) return true;
+    sends_again_ = true;  // from now on, or the writer would half-close before the item is sent
   }
   StopSendingAgain();  // it has ended
   const std::lock_guard lock(mu_);
@@ -96,17 +107,37 @@ bool EmbedStream::Impl::TryItemAgain(uint64_t key) {
 }
 
 bool EmbedStream::Impl::OpenAgain() {
-  if (!MayOpenAgain(call()->status())) return false;
+  const absl::Status end = call()->status();
   StopSendingAgain();
+  { const std::lock_guard sending(send_mu_); }  // who was writing has seen the end
+  if (!MayOpenAgain(end)) return false;
   assembler_ = {};
   const std::lock_guard sending(send_mu_);
   Call opened = open_();
   const std::lock_guard lock(mu_);
   if (ended_) return false;
+  GiveUp(end.ok() ? absl::UnavailableError("the server ended the stream without an answer to the item") : end);
   call_ = std::move(opened);
   ++call_number_;
   StartSendingAgain();
   return true;
+}
+
+// Answers what has been sent as often as may be: it may be what breaks the calls. REQUIRES: mu_.
+void EmbedStream::Impl::GiveUp(const absl::Status& status) {
+  for (auto at = in_flight_.begin(); at != in_flight_.end();) {
+    const auto& [key, flying] = *at;
+    if (flying.item == nullptr || flying.sends < attempts_) {
+      ++at;
+      continue;
+    }
+    EmbedResult result;
+    result.id = flying.item->id;
+    result.status = status;
+    given_up_.push_back({key, std::move(result)});
+    at = in_flight_.erase(at);
+  }
+  changed_.notify_all();
 }
 
 // REQUIRES: mu_.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -43,8 +44,13 @@ class EmbedStream::Impl {
   struct Flying {
     std::shared_ptr<const EmbedItem> item;  // unset: it is sent only once
     int64_t call_number = 0;                // of the call it was sent on; 0: it is to be sent
-    int failures = 0;                       // answers that it is UNAVAILABLE
-    TimePoint due{};                        // not to be sent again before
+    int sends = 0;
+    TimePoint due{};  // not to be sent again before
+  };
+
+  struct Due {
+    std::optional<uint64_t> key;
+    bool half_close = false;
   };
 
   bool SendOn(ClientStreamCall& call, uint64_t key, v1::EmbedStreamRequest message);
@@ -52,12 +58,14 @@ class EmbedStream::Impl {
   void StartSendingAgain();
   void StopSendingAgain();
   void SendAgain(int64_t call_number);
-  std::optional<uint64_t> AwaitDue(int64_t call_number);
+  Due AwaitDue(int64_t call_number);
   std::shared_ptr<const EmbedItem> Claim(uint64_t key, int64_t call_number);
+  void TakeBack(uint64_t key, bool counts);
   bool TryItemAgain(uint64_t key);
   absl::StatusOr<std::optional<StreamAnswer>> TakeAnswer(v1::EmbedStreamResponse message);
   bool HasUnsent() const;
   bool OpenAgain();
+  void GiveUp(const absl::Status& status);
   bool MayOpenAgain(const absl::Status& end);
   absl::StatusOr<std::optional<StreamAnswer>> TakeEnd();
   absl::Status Fail(absl::Status broken);
@@ -70,9 +78,10 @@ class EmbedStream::Impl {
   const int attempts_;
   const OpenCall open_;
 
-  AnswerAssembler assembler_;  // of the reading thread
-  absl::Status broken_;        // of the reading thread: how the server broke the protocol
-  int failures_ = 0;           // of the reading thread: calls that have ended since the last answer
+  AnswerAssembler assembler_;          // of the reading thread
+  absl::Status broken_;                // of the reading thread: how the server broke the protocol
+  std::deque<StreamAnswer> given_up_;  // of the reading thread
+  int failures_ = 0;                   // of the reading thread: calls that have ended since the last answer
 
   std::mutex send_mu_;  // held while an item is written with all its parts, and to change the call; taken before mu_
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <future>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -368,7 +369,8 @@ TEST(EmbedStream, ManyItemsOverAStreamThatBreaksOftenAreEachAnsweredOnce) {
     }
     return Draining();
   });
-  const auto stream = OpenPersistent(server, /*attempts=*/3);
+  // An item may by chance be among those left over several times in a row.
+  const auto stream = OpenPersistent(server, /*attempts=*/10);
   constexpr uint64_t kItems = 60;
   std::jthread writer([&] {
     for (uint64_t key = 0; key < kItems; ++key) {
@@ -427,6 +429,76 @@ TEST(EmbedStream, AnItemThatIsUnavailableAfterTheHalfCloseGoesOnAnotherCall) {
   const auto end = stream->Read();
   EXPECT_TRUE(end.ok() && !end->has_value()) << end.status();
   EXPECT_EQ(calls, 2);
+}
+
+// Where the server answers UNAVAILABLE and the writer is done at the same time.
+TEST(EmbedStream, AHalfCloseWhileAnItemIsToBeSentAgainComesAfterIt) {
+  for (int round = 0; round < 3; ++round) {
+    std::promise<void> refused;
+    std::atomic<int> calls = 0;
+    FakeServer server([&](Stream& stream) {
+      const bool first = ++calls == 1;
+      v1::EmbedStreamRequest request;
+      if (first && stream.Read(&request) && stream.Write(Unavailable(request.key()))) refused.set_value();
+      return Echo(stream);
+    });
+    const auto stream = OpenPersistent(server, /*attempts=*/3);
+    ASSERT_TRUE(stream->Write(5, ImageItem("x", "five")).ok());
+    std::jthread writer([&] {
+      refused.get_future().wait();
+      stream->WritesDone();
+    });
+    const auto answer = stream->Read();
+    ASSERT_TRUE(answer.ok() && *answer) << answer.status();
+    EXPECT_EQ((*answer)->result.id, "five");
+    const auto end = stream->Read();
+    EXPECT_TRUE(end.ok() && !end->has_value()) << end.status();
+  }
+}
+
+// Neither from the writer nor when it is sent again.
+TEST(EmbedStream, AnItemThatACallDidNotTakeGoesOnAnotherThoughTheCallEndedWell) {
+  std::atomic<int> calls = 0;
+  FakeServer server([&](Stream& stream) {
+    if (++calls < 3) return grpc::Status::OK;
+    std::string bytes;
+    for (v1::EmbedStreamRequest request; stream.Read(&request);) {
+      bytes += request.part().data();
+      if (bytes.size() == request.part().total()) stream.Write(Answer(request.key(), std::to_string(bytes.size())));
+    }
+    return grpc::Status::OK;
+  });
+  const auto stream = OpenPersistent(server, /*attempts=*/4, /*chunk_bytes=*/100'000);
+  ASSERT_TRUE(stream->Write(5, ImageItem(std::string(8'000'000, 'x'))).ok());  // more than is under way at a time
+  stream->WritesDone();
+  const auto answer = stream->Read();
+  ASSERT_TRUE(answer.ok() && *answer) << answer.status();
+  EXPECT_TRUE((*answer)->result.status.ok()) << (*answer)->result.status;
+  EXPECT_EQ(calls, 3);
+}
+
+TEST(EmbedStream, AnItemThatBreaksEveryCallIsGivenUpThoughOthersAreAnswered) {
+  std::atomic<int> poisoned = 0;
+  FakeServer server([&](Stream& stream) {
+    for (v1::EmbedStreamRequest request; stream.Read(&request);) {
+      if (request.item().id() == "poison") return ++poisoned < 10 ? Draining() : grpc::Status::CANCELLED;
+      stream.Write(Answer(request.key(), request.item().id()));
+    }
+    return grpc::Status::OK;
+  });
+  const auto stream = OpenPersistent(server, /*attempts=*/3);
+  ASSERT_TRUE(stream->Write(1000, ImageItem("x", "poison")).ok());
+  bool given_up = false;
+  for (uint64_t key = 0; key < 10 && !given_up; ++key) {  // one at a time, sent before the other
+    ASSERT_TRUE(stream->Write(key, ImageItem("x", "good")).ok());
+    const auto answer = stream->Read();
+    ASSERT_TRUE(answer.ok() && *answer) << answer.status();
+    given_up = (*answer)->key == 1000;
+    EXPECT_EQ((*answer)->result.id, given_up ? "poison" : "good");
+    EXPECT_EQ((*answer)->result.status, given_up ? absl::UnavailableError("draining") : absl::OkStatus());
+  }
+  EXPECT_TRUE(given_up);
+  EXPECT_EQ(poisoned, 3);
 }
 
 TEST(EmbedStream, CancelEndsTheWaitForAServer) {
