@@ -14,7 +14,7 @@
 namespace vitower {
 namespace {
 
-constexpr int64_t kRowsPerTask = 16;
+constexpr int64_t kRotatedRowsPerTask = 16;
 constexpr int64_t kPiecesPerThread = 4;
 constexpr int64_t kFewestQueries = 192;  // of a piece that is not a whole segment: its keys are packed again for it
 
@@ -24,7 +24,7 @@ void Rotate(const at::Tensor& qkv, const at::Tensor& rotary, RotaryShape shape) 
   const int64_t width = qkv.size(1);
   const float* table = rotary.const_data_ptr<float>();
   const auto rotate = [&](auto* rows) {
-    at::parallel_for(0, qkv.size(0), kRowsPerTask, [&](int64_t begin, int64_t end) {
+    at::parallel_for(0, qkv.size(0), kRotatedRowsPerTask, [&](int64_t begin, int64_t end) {
       RotateRows(rows + begin * width, table + begin * shape.head_dim, end - begin, shape);
     });
   };

@@ -9,7 +9,7 @@ namespace vitower {
 namespace {
 
 constexpr float kEpsilon = 1e-6F;
-constexpr int64_t kRowsPerTask = 8;
+constexpr int64_t kNormRowsPerTask = 8;
 
 }  // namespace
 
@@ -23,7 +23,7 @@ at::Tensor LayerNorm::operator()(const at::Tensor& x) const {
   const int64_t width = x.size(1);
   const RowNorm norm{weight_.const_data_ptr<float>(), bias_.const_data_ptr<float>(), width, kEpsilon};
   const auto normalise = [&](auto* rows) {
-    at::parallel_for(0, x.size(0), kRowsPerTask, [&](int64_t begin, int64_t end) {
+    at::parallel_for(0, x.size(0), kNormRowsPerTask, [&](int64_t begin, int64_t end) {
       NormaliseRows(x.const_data_ptr<float>() + begin * width, end - begin, norm, rows + begin * width);
     });
   };

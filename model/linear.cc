@@ -18,7 +18,8 @@
 namespace vitower {
 namespace {
 
-constexpr int64_t kRowsPerTask = 252;  // so many rows of x stay in a cache while panels pass by; a multiple of 6
+constexpr int64_t kMultipliedRowsPerTask =
+    252;  // so many rows of x stay in a cache while panels pass by; a multiple of 6
 constexpr int64_t kTasksPerThread = 3;
 
 // oneDNN's operators as ATen registers them. Called boxed, so that a version with other argument types than another's
@@ -133,7 +134,8 @@ void Linear::RunKernel(const at::Tensor& x, LinearEnd end, const at::Tensor& out
   const int64_t in = x.size(1);
   const int64_t panels = weight_.size(0);
   const int64_t threads = at::get_num_threads();
-  const int64_t wanted = std::max((rows + kRowsPerTask - 1) / kRowsPerTask, kTasksPerThread * threads / panels);
+  const int64_t wanted =
+      std::max((rows + kMultipliedRowsPerTask - 1) / kMultipliedRowsPerTask, kTasksPerThread * threads / panels);
   const int64_t step = std::max<int64_t>(6, (rows / wanted + 6) / 6 * 6);
   const int64_t parts = (rows + step - 1) / step;
   const auto* x_bytes = static_cast<const std::byte*>(contiguous.const_data_ptr());

@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/clock.h"
 #include "server/metrics.h"
 #include "server/stream_request.h"
 #include "server/stream_uploads.h"
@@ -53,7 +54,8 @@ void AddPart(StreamUploads& uploads, StreamRequest part) {
 
 void Run(absl::Span<const uint8_t> input) {
   static Metrics metrics;
-  Admission admission({0, 1 << 13}, metrics);
+  SteadyClock clock;
+  Admission admission({0, 1 << 13}, metrics, clock);
   StreamUploads uploads(kLimits, [&](int64_t bytes) { return admission.TryAcquire({0, 0, bytes}); });
   while (!input.empty()) {
     const size_t length = std::min<size_t>(input[0], input.size() - 1);

@@ -26,15 +26,15 @@ RgbImage Ramp(int64_t width, int64_t height, uint8_t green) {
   return image;
 }
 
-absl::Span<const uint8_t> Bytes(const std::string& file) {
+absl::Span<const uint8_t> BytesOfFile(const std::string& file) {
   return {reinterpret_cast<const uint8_t*>(file.data()), file.size()};
 }
 
 RgbImage Decoded(const std::string& file, ImageFormat format) {
-  const absl::StatusOr<ImageHeader> header = ProbeImage(Bytes(file));
+  const absl::StatusOr<ImageHeader> header = ProbeImage(BytesOfFile(file));
   EXPECT_TRUE(header.ok()) << header.status();
   EXPECT_EQ(header->format, format);
-  return DecodeImage(Bytes(file), *header, {}).value();
+  return DecodeImage(BytesOfFile(file), *header, {}).value();
 }
 
 int LargestDifference(const std::vector<uint8_t>& a, const std::vector<uint8_t>& b) {
@@ -60,7 +60,7 @@ TEST(Encode, AClipHasItsFramesInTheirOrder) {
   SamplingOptions sampling;
   sampling.num_frames = 14;
   const absl::StatusOr<Clip> decoded =
-      DecodeVideo(Bytes(*clip), limits, sampling, {.do_resize = false, .max_patches = 1 << 16});
+      DecodeVideo(BytesOfFile(*clip), limits, sampling, {.do_resize = false, .max_patches = 1 << 16});
   ASSERT_TRUE(decoded.ok()) << decoded.status();
   ASSERT_EQ(decoded->frames.frame_count, 14);
   EXPECT_NEAR(*decoded->source_fps, 24, 0.01);
