@@ -260,6 +260,7 @@ def test_a_server_that_goes_away_leaves_a_job_that_can_go_on(tmp_path):
     (["a.png", "--outputs", "vectors"], '"vectors" is not tokens'),
     (["a.png", "--fps", "2", "--num-frames", "4"], "exclude each other"),
     (["a.png", "--tls-cert", "x.pem"], "go together"),
+    (["a.png", "--token-file", "a.png"], "--plain-text-tokens says so"),
     (["a.png", "--dtype", "int8"], "invalid choice"),
     (["a.png", "--shard-bytes", "many"], "is not a size"),
     (["a.png", "--background", "red"], "is not a colour"),

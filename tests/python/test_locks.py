@@ -8,7 +8,8 @@ import time
 import pytest
 from certificates import write_certificates
 from puppet import Puppet, flat_png, mark
-from vitower import CallError, Client, Retry, Tls
+from vitower import CallError, Client, Retry, Tls, aio
+from vitower.connection import Settings
 
 TOKENS = "ci:ci-0123456789abcdef\nbob:bob-0123456789abcdef\n"
 
@@ -95,3 +96,20 @@ def test_a_server_that_ran_out_of_descriptors_takes_connections_again():
             connection.close()
         with Client(server.address, timeout=30) as client:
             assert [mark(embedding) for embedding in client.embed([flat_png(5)])] == [5]
+
+
+@pytest.mark.parametrize("kind", [Client, aio.Client])
+@pytest.mark.parametrize("tls", [None, False])
+def test_a_token_without_tls_is_refused(kind, tls):
+    with pytest.raises(ValueError, match="allow_plain_text_token=True says so"):
+        kind("127.0.0.1:1", token="ci-0123456789abcdef", tls=tls)
+
+
+def test_a_token_in_plain_text_opens_a_server_that_takes_such(pki):
+    with Puppet("--hidden", 64, "--auth-tokens", pki / "tokens", "--plain-text-tokens") as server:
+        with Client(server.address, token="ci-0123456789abcdef", allow_plain_text_token=True) as client:
+            assert client.info().out_hidden_size == 64
+
+
+def test_settings_do_not_show_the_token():
+    assert "0123456789" not in repr(Settings("127.0.0.1:1", token="ci-0123456789abcdef", tls=True))

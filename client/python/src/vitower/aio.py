@@ -24,8 +24,10 @@ class Client:
     files are read and pictures converted in the loop's thread pool."""
 
     def __init__(self, target: str, *, channels: int = 1, token: str | None = None, tls: Tls | bool | None = None,
-                 timeout: float = 300.0, max_in_flight: int = 64, retry: Retry = DEFAULT_RETRY) -> None:
-        self._settings = Settings(target, channels, token, tls, timeout, max_in_flight, retry)
+                 timeout: float = 300.0, max_in_flight: int = 64, retry: Retry = DEFAULT_RETRY,
+                 allow_plain_text_token: bool = False) -> None:
+        self._settings = Settings(target, channels, token, tls, timeout, max_in_flight, retry,
+                                  allow_plain_text_token)
         self._connection: Connection | None = None
         self._closed = False
 

@@ -31,14 +31,17 @@ class Client:
     token. `tls`: True for the roots that gRPC ships, or a Tls. `timeout`: seconds, of a call, and of each item of
     embed_stream from when it was taken until it is answered, tries included. `max_in_flight`: items taken and not yet
     handed out, which bounds the memory of a run: items and answers of so many. `retry`: see Retry.
+    `allow_plain_text_token`: a token without tls is refused otherwise.
 
     Thread-safe: any number of calls may run at once. Not for a process forked after it was made (RuntimeError): make
     one in each worker; it may be pickled, which makes a new one from the same settings. Wrong values raise ValueError.
     """
 
     def __init__(self, target: str, *, channels: int = 1, token: str | None = None, tls: Tls | bool | None = None,
-                 timeout: float = 300.0, max_in_flight: int = 64, retry: Retry = DEFAULT_RETRY) -> None:
-        self._settings = Settings(target, channels, token, tls, timeout, max_in_flight, retry)
+                 timeout: float = 300.0, max_in_flight: int = 64, retry: Retry = DEFAULT_RETRY,
+                 allow_plain_text_token: bool = False) -> None:
+        self._settings = Settings(target, channels, token, tls, timeout, max_in_flight, retry,
+                                  allow_plain_text_token)
         self._loop = loop_thread.shared()
         self._pid = os.getpid()
         self._closed = False

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import pathlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -51,16 +51,20 @@ class Settings:
 
     target: str
     channels: int = 1
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     tls: Tls | bool | None = None
     timeout: float = 300.0
     max_in_flight: int = 64
     retry: Retry = DEFAULT_RETRY
+    allow_plain_text_token: bool = False
 
     def __post_init__(self) -> None:
         for name in ("channels", "timeout", "max_in_flight"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be above 0")
+        if self.token and not self.tls and not self.allow_plain_text_token:
+            raise ValueError("token without tls: it would travel unencrypted. Where that is meant, "
+                             "allow_plain_text_token=True says so")
 
     def metadata(self) -> list[tuple[str, str]]:
         return [("authorization", f"Bearer {self.token}")] if self.token else []

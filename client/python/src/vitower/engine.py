@@ -120,6 +120,10 @@ class Engine:
             work.answer = None
             self.loop.call_later(retry.spread(wait), self._assign, work)
 
+    def give_up(self, work: Work, code: str, message: str) -> None:
+        """An item is not sent again."""
+        self._finish(work, ItemError(code, message, work.id, work.index))
+
     def fail(self, error: BaseException) -> None:
         """Nothing more can be sent."""
         if not self.closed:
@@ -152,7 +156,7 @@ class Engine:
         while self._live and (self._live[0].done or self._live[0].deadline <= self.loop.time()):
             work = self._live.popleft()
             message = f"no answer within the timeout of {self.connection.settings.timeout:g} s"
-            self._finish(work, ItemError("DEADLINE_EXCEEDED", message, work.id, work.index))
+            self.give_up(work, "DEADLINE_EXCEEDED", message)
         if self._live and not self.closed:
             self._timer = self.loop.call_at(self._live[0].deadline, self._expire)
 
@@ -203,9 +207,10 @@ class _Lane:
                     await self._engine.check_weights(self._channel)
                 self._progress = False
                 status = await self._stream()
-                self._take_back()
+                self._take_back(status)
                 failures = 0 if not self._waiting else 1 if self._progress else failures + 1
                 wait = self._pause_after(status, failures)
+                self._give_up(status)
         except VitowerError as error:
             self._engine.fail(error)
         except Exception as error:
@@ -252,13 +257,26 @@ class _Lane:
             raise CallError("UNAVAILABLE", "the server keeps ending the stream before it has answered")
         return retry.spread(retry.pause(failures))
 
-    def _take_back(self) -> None:
+    def _take_back(self, status: CallStatus) -> None:
         """What was sent and not answered is to be sent again, before the rest."""
         unanswered = [work for work in self._sent.values() if not work.done]
         for work in unanswered:
             work.answer = None
+            work.failures += status.code != "RESOURCE_EXHAUSTED"  # a full server looked at none of them
         self._sent.clear()
         self._waiting.extendleft(reversed(unanswered))
+
+    def _give_up(self, status: CallStatus) -> None:
+        """Ends what has been sent as often as may be: it may be what breaks the streams."""
+        attempts = self._engine.connection.settings.retry.attempts
+        hopeless = [work for work in self._waiting if work.failures >= attempts]
+        if not hopeless:
+            return
+        self._waiting = deque(work for work in self._waiting if work.failures < attempts)
+        code = "UNAVAILABLE" if status.code == "OK" else status.code
+        message = f"no answer on {attempts} streams, the last of which ended with {status.code}: {status.details}"
+        for work in hopeless:
+            self._engine.give_up(work, code, message)
 
     def _receive(self, message: bytes) -> None:
         key, answer, part = read_answer(message)

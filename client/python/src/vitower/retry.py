@@ -9,7 +9,8 @@ class Retry:
     """A policy of trying again; never beyond the item's or call's own timeout.
 
     A server that is full (RESOURCE_EXHAUSTED with a time to come back) is asked again after that time, until the
-    timeout. One that cannot be reached or drains (UNAVAILABLE) is tried `attempts` times in a row: a pause of
+    timeout. One that cannot be reached or drains (UNAVAILABLE) is tried `attempts` times in a row, and an item is sent
+    `attempts` times, even if others are answered meanwhile: it may be what breaks the streams. A pause is of
     `first_seconds`, doubled each time up to `longest_seconds`. Every pause grows by up to `jitter` of itself, at
     random, so that many clients do not come back at one time. Everything else is final.
     """

@@ -55,9 +55,10 @@ def _run(flags: argparse.Namespace) -> int:
     options = _options(flags)
     inputs = Inputs(flags.inputs)
     retry = Retry(attempts=flags.attempts)
-    token = flags.token_file.read_text().strip() if flags.token_file else None
-    with Client(flags.server, channels=flags.channels, token=token, tls=_tls(flags), timeout=flags.timeout,
-                max_in_flight=flags.in_flight, retry=retry) as client:
+    tls = _tls(flags)
+    with Client(flags.server, channels=flags.channels, token=_token(flags, tls), tls=tls, timeout=flags.timeout,
+                max_in_flight=flags.in_flight, retry=retry,
+                allow_plain_text_token=flags.plain_text_tokens) as client:
         about = job.about_job(client, options, flags.format)
         folder = OutputFolder(flags.output, about, flags.shard_items, flags.shard_bytes, flags.retry_errors)
         return job.run(client, inputs, folder, options, flags.quiet)
@@ -96,6 +97,15 @@ def _tls(flags: argparse.Namespace) -> Tls | None:
     if bool(flags.tls_cert) != bool(flags.tls_key):
         raise UsageError("--tls-cert and --tls-key go together")
     return Tls(flags.tls_ca, flags.tls_cert, flags.tls_key)
+
+
+def _token(flags: argparse.Namespace, tls: Tls | None) -> str | None:
+    if not flags.token_file:
+        return None
+    if not tls and not flags.plain_text_tokens:
+        raise UsageError("--token-file without --tls or --tls-ca: the token would travel unencrypted. Where that is "
+                         "meant, --plain-text-tokens says so")
+    return str(flags.token_file.read_text().strip())
 
 
 def _positive(text: str) -> int:
@@ -179,6 +189,7 @@ def _add_connection(group: Any) -> None:
                        help="tries in a row to reach a server that went away, about 30 s (default: %(default)s)")
     group.add_argument("--priority", choices=("high", "normal", "low"), help="on the server (default: normal)")
     group.add_argument("--token-file", type=pathlib.Path, metavar="FILE", help="holds the bearer token")
+    group.add_argument("--plain-text-tokens", action="store_true", help="let the token travel unencrypted")
     group.add_argument("--tls", action="store_true", help="encrypt; the server is checked against gRPC's own roots")
     group.add_argument("--tls-ca", metavar="PEM", help="encrypt; the server is checked against this")
     group.add_argument("--tls-cert", metavar="PEM", help="the client's own certificate, with --tls-key")
