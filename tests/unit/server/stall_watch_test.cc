@@ -62,13 +62,15 @@ TEST_F(StallWatchTest, AWaitThatEndsInTimeIsNot) {
 
 TEST_F(StallWatchTest, WhatIsToldMayEndTheWaitItself) {
   StallWatch::Wait wait;
-  wait.Begin(watch_, [this, &wait, tell = Tell('a')] {
+  wait.Begin(watch_, [&wait, this, first = Tell('a'), second = Tell('b')] {
     EXPECT_TRUE(wait.End());
-    wait.Begin(watch_, tell);
+    wait.Begin(watch_, second);
+    first();
   });
   Pass(10s);
+  AwaitTold("a");  // the watch has left its sleep, so that the next waiter is a new one
   Pass(10s);
-  AwaitTold("a");
+  AwaitTold("ab");
   wait.End();
 }
 
