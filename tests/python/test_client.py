@@ -320,6 +320,19 @@ def test_a_program_that_ends_in_the_middle_of_a_run_ends(puppet, leave):
     assert done.returncode == 0 and done.stdout == "last line\n" and done.stderr == ""
 
 
+def test_a_finaliser_never_waits_for_the_loop():
+    """It may run on any thread, holding what the loop waits for."""
+    loop, held, ended = vitower.loop_thread.shared(), threading.Lock(), threading.Event()
+
+    async def end():
+        ended.set()
+
+    with held:
+        loop.loop.call_soon_threadsafe(lambda: held.acquire() and held.release())
+        loop.end(end())
+    assert ended.wait(60)
+
+
 # ---- asyncio
 
 

@@ -66,7 +66,8 @@ class Client:
         if not self._closed and os.getpid() == self._pid:
             self._closed = True
             self._pool.shutdown(wait=False, cancel_futures=True)
-            self._loop.end(self._connection.close())
+            if not self._loop.stopped:
+                self._loop.run(self._connection.close())
 
     def info(self) -> ModelInfo:
         """What the server serves, asked anew. CallError where it does not answer within the policy of `retry`."""

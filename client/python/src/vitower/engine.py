@@ -240,6 +240,7 @@ class _Lane:
         finally:
             self._call = None
             call.cancel()
+            await call.over()
 
     def _send(self, call: StreamCall, work: Work) -> None:
         self._sent[work.index] = work

@@ -2,6 +2,8 @@
 
 import asyncio
 import atexit
+import concurrent.futures
+import contextlib
 import os
 import threading
 from collections.abc import Coroutine
@@ -20,6 +22,10 @@ class LoopThread:
         self._thread = threading.Thread(target=self._main, name="vitower-loop", daemon=True)
         self._thread.start()
 
+    @property
+    def stopped(self) -> bool:
+        return self._stopped
+
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         try:
@@ -29,20 +35,27 @@ class LoopThread:
             raise
 
     def end(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Like run, for cleaning up: also where nobody can wait for it, in a finaliser that the garbage collector runs
-        on the loop's own thread, or when the interpreter has already stopped the loop."""
+        """For cleaning up in a finaliser, which the garbage collector may run on any thread and in the middle of anything,
+        and when the interpreter has already stopped the loop: does not wait. `stop` does."""
         if self._stopped:
             coroutine.close()
-        elif threading.current_thread() is self._thread:
-            self._ending.add(task := self.loop.create_task(coroutine))
-            task.add_done_callback(self._ending.discard)
         else:
-            self.run(coroutine)
+            self.loop.call_soon_threadsafe(self._begin_end, coroutine)
 
     def stop(self) -> None:
         self._stopped = True
+        with contextlib.suppress(TimeoutError, concurrent.futures.TimeoutError):
+            asyncio.run_coroutine_threadsafe(self._all_ended(), self.loop).result(timeout=5)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(timeout=5)
+
+    def _begin_end(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        self._ending.add(task := self.loop.create_task(coroutine))
+        task.add_done_callback(self._ending.discard)
+
+    async def _all_ended(self) -> None:
+        while self._ending:
+            await asyncio.wait(self._ending)
 
     def _main(self) -> None:
         asyncio.set_event_loop(self.loop)

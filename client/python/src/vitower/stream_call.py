@@ -30,6 +30,7 @@ class StreamCall:
         self._messages: deque[bytes] = deque()
         self._status: CallStatus | None = None
         self._told = False  # the loop knows that something has come
+        self._over = asyncio.Event()
 
     def send(self, messages: Iterator[bytes]) -> None:
         """Sends them one after the other, behind what is being sent; each is asked for when its turn comes, on whatever
@@ -52,6 +53,10 @@ class StreamCall:
         count = len(self._messages)
         return [self._messages.popleft() for _ in range(count)], status
 
+    async def over(self) -> None:
+        """Waits until the call has ended and its thread needs nothing more of it; soon after cancel."""
+        await self._over.wait()
+
     def _received(self, message: bytes) -> None:
         self._messages.append(message)
         self._tell()
@@ -59,6 +64,8 @@ class StreamCall:
     def _ended(self, status: CallStatus) -> None:
         self._status = status
         self._tell()
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._over.set)
 
     def _tell(self) -> None:
         if not self._told:
