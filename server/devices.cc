@@ -22,8 +22,8 @@ Devices::Loss Devices::Lost(size_t index) {
   {
     MutexLock lock(mu_);
     up_[index] = false;
-    loss.others_left = AnyUp();
-    if (!loss.others_left) loss.orphans = batcher_.Close();
+    loss.others_left = CountUp();
+    if (loss.others_left == 0) loss.orphans = batcher_.Close();
   }
   Tell();
   return loss;
@@ -39,11 +39,11 @@ void Devices::Tell() {
   bool any = false;
   {
     MutexLock lock(mu_);
-    any = AnyUp();
+    any = CountUp() > 0;
   }
   on_change_(any);
 }
 
-bool Devices::AnyUp() const { return std::find(up_.begin(), up_.end(), true) != up_.end(); }
+int64_t Devices::CountUp() const { return std::count(up_.begin(), up_.end(), true); }
 
 }  // namespace vitower

@@ -19,14 +19,14 @@ class Devices final {
   bool AllWork();
 
   struct Loss {
-    bool others_left = false;
+    int64_t others_left = 0;
     Jobs orphans;  // what was queued, when the last device goes
   };
   Loss Lost(size_t index);
 
  private:
   void Tell();
-  bool AnyUp() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  int64_t CountUp() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   Batcher& batcher_;
   const std::function<void(bool)> on_change_;

@@ -75,7 +75,8 @@ Worker::Parts Pipeline::PartsFor(size_t index, const Listeners& listeners) {
                        options_.device_stall_timeout,
                        listeners.on_warm,
                        [this](Jobs jobs) { replies_.Post(std::move(jobs)); },
-                       [this, index](Jobs jobs, const absl::Status& why) { OnLost(index, std::move(jobs), why); },
+                       [this, index](Jobs jobs, const absl::Status& why) { OnLost(index, std::move(jobs), why, 1); },
+                       [this, index](Jobs jobs, const absl::Status& why) { OnLost(index, std::move(jobs), why, 2); },
                        [this, index] { devices_.Back(index); }};
 }
 
@@ -277,11 +278,12 @@ void Pipeline::Drop(std::unique_ptr<Job> job, Fault why) {
   Fail(std::move(job), MakeStatus(why, DropMessage(why)), clock_.Now());
 }
 
-// What one device did not finish another may, once: an item that takes devices down must not take them all.
-void Pipeline::OnLost(size_t index, Jobs jobs, const absl::Status& why) {
+// What one device did not finish another may, once, where at least so many are left: an item that takes devices down
+// must not take them all, and one that makes them hang not the last one.
+void Pipeline::OnLost(size_t index, Jobs jobs, const absl::Status& why, int64_t least_left) {
   Devices::Loss loss = devices_.Lost(index);
   for (std::unique_ptr<Job>& job : jobs) {
-    const bool again = loss.others_left && job->lost_devices++ == 0;
+    const bool again = loss.others_left >= least_left && job->lost_devices++ == 0;
     if (!again || batcher_.Submit(job)) Lose(std::move(job), why);
   }
   for (std::unique_ptr<Job>& job : loss.orphans) Lose(std::move(job), why);

@@ -119,6 +119,7 @@ void Worker::Finish(Jobs part, std::shared_ptr<const ForwardResult> forward) {
   parts_.metrics.ObserveBatch(forward->batch.times, forward->items, forward->patches, parts_.budget_patches);
   parts_.metrics.CountEncoded(forward->patches, forward->batch.token_offsets.back());
   parts_.on_done(std::move(part));
+  proven_ = true;
   const int64_t before = budget_.patches();
   budget_.PassWentWell();
   if (budget_.patches() != before) ShowBudget();
@@ -131,7 +132,8 @@ void Worker::Isolate(Jobs part, const absl::Status& why) {
   if (no_memory) {
     budget_.Shrink();
     ShowBudget();
-  } else if (!proven_) {
+  }
+  if (!proven_ && (!no_memory || part.size() == 1)) {
     desk_.Put(std::move(part));
     if (absl::Status trial = TryDevice(); !trial.ok()) {
       lost_ = true;
@@ -167,10 +169,10 @@ void Worker::OnStall(Jobs jobs, std::chrono::nanoseconds limit) {
   const std::string message = Cat("device ", device_, " is stuck: a pass has taken more than ", InSeconds(limit), " s");
   Log(LogLevel::kError, message);
   parts_.metrics.SetDeviceUp(device_, false);
-  parts_.on_lost(std::move(jobs), MakeStatus(Fault::kNoDevice, message));
+  parts_.on_stuck(std::move(jobs), MakeStatus(Fault::kNoDevice, message));
 }
 
-// A failure to end in time is a stall, which has told `on_lost` by the time this returns.
+// A failure to end in time is a stall, which has told `on_stuck` by the time this returns.
 absl::Status Worker::TryDevice() {
   desk_.Begin({}, full_limit_);
   absl::Status trial = WarmUp(*encoder_, std::min(kTrialPatches, parts_.budget_patches));

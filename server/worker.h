@@ -27,8 +27,8 @@ namespace vitower {
 // - Before the first split the device runs a picture of its own. Where that fails too the device is down: all its items
 //   go to `on_lost`, and it tries itself every second until it works again.
 // - Out of memory: the budget is halved for a while (DeviceBudget) and the batch split; an item that does not fit alone
-//   is refused with RESOURCE_EXHAUSTED.
-// - A pass that outlasts its limit is stuck: the watchdog hands its items and those that wait behind it to `on_lost`.
+//   is refused with RESOURCE_EXHAUSTED, if the device still has the memory for a picture of its own: else it is down.
+// - A pass that outlasts its limit is stuck: the watchdog hands its items and those that wait behind it to `on_stuck`.
 //   When it returns after all, the device tries itself and comes back. The limit grows with the work of a pass beyond
 //   that of a full budget.
 //
@@ -44,8 +44,9 @@ class Worker final {
     std::chrono::nanoseconds stall_timeout{0};  // of a full budget; 0: ten times the warm-up, at least a minute
     std::function<void(absl::Status)> on_warm;  // once, on the worker's thread
     std::function<void(Jobs)> on_done;          // jobs whose rows are in job->forward; on the worker's thread
-    // The device is down, and why: on the worker's thread or, where that hangs, on the watchdog's.
+    // The device is down, and why: it fails, on the worker's thread; it hangs, on the watchdog's.
     std::function<void(Jobs, absl::Status)> on_lost;
+    std::function<void(Jobs, absl::Status)> on_stuck;
     std::function<void()> on_back;  // it works again
   };
 
@@ -74,7 +75,7 @@ class Worker final {
   std::chrono::nanoseconds full_limit_{0};
   DeviceBudget budget_;
   int splits_ = 0;       // of the present batch
-  bool proven_ = false;  // the device ran a picture of its own since the batch failed
+  bool proven_ = false;  // the device ran something since the batch was begun
   bool lost_ = false;    // and gave its jobs away
 
   PassDesk desk_;

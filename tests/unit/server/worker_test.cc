@@ -27,15 +27,15 @@ class WorkerTest : public testing::Test {
   }
 
   void StartWorker() {
+    const auto lose = [this](Jobs jobs, const absl::Status& why) {
+      Answer(std::move(jobs), why);
+      lost_.set_value(why);
+    };
     worker_ = std::make_unique<Worker>(MakePuppetEncoder(puppet_),
                                        Worker::Parts{batcher_, metrics_, tracer_, clock_, kBudget, /*stall_timeout=*/0s,
                                                      [this](const absl::Status& warm) { warm_.set_value(warm); },
                                                      [this](Jobs jobs) { Answer(std::move(jobs), absl::OkStatus()); },
-                                                     [this](Jobs jobs, const absl::Status& why) {
-                                                       Answer(std::move(jobs), why);
-                                                       lost_.set_value(why);
-                                                     },
-                                                     [this] { back_.set_value(); }});
+                                                     lose, lose, [this] { back_.set_value(); }});
     ASSERT_TRUE(warm_.get_future().get().ok());
   }
   void Answer(Jobs jobs, const absl::Status& status) {
@@ -136,9 +136,11 @@ TEST_F(WorkerTest, TheSearchForCulpritsHasAnEnd) {
   EXPECT_EQ(puppet_->passes(), 1U + 1 + 1 + 1 + 64);
 }
 
-TEST_F(WorkerTest, ADeviceThatFailsItsOwnPictureGivesItsItemsAwayAndComesBack) {
+class BrokenDeviceTest : public WorkerTest, public testing::WithParamInterface<Puppet::Mood> {};
+
+TEST_P(BrokenDeviceTest, FailsItsOwnPictureGivesItsItemsAwayAndComesBack) {
   StartWorker();
-  puppet_->SetMood(Puppet::Mood::kFail);
+  puppet_->SetMood(GetParam());
   TestCall call(2);
   RunTogether(call, 2, {});
   EXPECT_EQ(lost_.get_future().get().code(), absl::StatusCode::kUnavailable);
@@ -150,6 +152,8 @@ TEST_F(WorkerTest, ADeviceThatFailsItsOwnPictureGivesItsItemsAwayAndComesBack) {
   EXPECT_THAT(metrics_.Text(), HasSubstr("vitower_device_up{device=\"puppet:0\"} 1\n"));
   Finish();
 }
+INSTANTIATE_TEST_SUITE_P(Moods, BrokenDeviceTest, testing::Values(Puppet::Mood::kFail, Puppet::Mood::kNoMemory),
+                         [](const auto& mood) { return mood.param == Puppet::Mood::kFail ? "Fails" : "NoMemory"; });
 
 TEST_F(WorkerTest, OutOfMemoryShrinksTheBudgetAndEveryItemIsEmbedded) {
   StartWorker();
@@ -164,12 +168,12 @@ TEST_F(WorkerTest, OutOfMemoryShrinksTheBudgetAndEveryItemIsEmbedded) {
 
 TEST_F(WorkerTest, AnItemWithoutMemoryAloneIsRefusedForThat) {
   StartWorker();
-  puppet_->SetMemory(100);
+  puppet_->SetMemory(kBudget);  // enough for the picture with which the device tries itself
   TestCall call(2);
-  RunTogether(call, 2, {}, /*patches=*/104);
+  RunTogether(call, 2, {}, /*patches=*/kBudget + kSize);
   Finish();
   EXPECT_EQ(CodesOf(call, 2, 8).size(), 2U);
-  EXPECT_THAT(call.call->answers()[0].result.status().message(), HasSubstr("no memory for the 104 patches"));
+  EXPECT_THAT(call.call->answers()[0].result.status().message(), HasSubstr("no memory for the 264 patches"));
 }
 
 TEST_F(WorkerTest, AStuckPassGivesItsItemsAwayAndTheDeviceComesBackWithIt) {
