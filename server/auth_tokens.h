@@ -21,6 +21,9 @@ class AuthTokens final {
   // never its text.
   static absl::StatusOr<AuthTokens> Parse(std::string_view text);
 
+  bool empty() const { return digests_.empty(); }
+  bool operator==(const AuthTokens& other) const { return digests_ == other.digests_ && names_ == other.names_; }
+
   // Takes as long for a token that is known as for any other of its length.
   bool Knows(std::string_view token) const;
 

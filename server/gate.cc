@@ -47,23 +47,35 @@ class AuthProcessor final : public grpc::AuthMetadataProcessor {
 absl::StatusOr<std::unique_ptr<Gate>> Gate::Create(const std::string& token_file, Metrics& metrics) {
   std::unique_ptr<Gate> gate(new Gate(token_file, metrics));
   if (token_file.empty()) return gate;
-  const absl::StatusOr<bool> read = gate->Reload();
-  if (!read.ok()) return read.status();
+  absl::StatusOr<AuthTokens> tokens = gate->Read();
+  if (!tokens.ok()) return tokens.status();
+  if (tokens->empty()) return BadInput(kFlag, ": ", token_file, ": there is no token in it");
+  gate->Use(*std::move(tokens));
   return gate;
 }
 
-absl::StatusOr<bool> Gate::Reload() {
-  absl::StatusOr<std::string> text = ReadSmallFile(kFlag, token_file_);
+absl::StatusOr<AuthTokens> Gate::Read() const {
+  const absl::StatusOr<std::string> text = ReadSmallFile(kFlag, token_file_);
   if (!text.ok()) return text.status();
-  {
-    MutexLock lock(mu_);
-    if (text_ == *text) return false;
-  }
   absl::StatusOr<AuthTokens> tokens = AuthTokens::Parse(*text);
   if (!tokens.ok()) return BadInput(kFlag, ": ", token_file_, ": ", std::string(tokens.status().message()));
+  return tokens;
+}
+
+void Gate::Use(AuthTokens tokens) {
   MutexLock lock(mu_);
-  text_ = *std::move(text);
-  tokens_ = std::make_shared<AuthTokens>(*std::move(tokens));
+  tokens_ = std::make_shared<AuthTokens>(std::move(tokens));
+}
+
+absl::StatusOr<bool> Gate::Reload() {
+  absl::StatusOr<AuthTokens> tokens = Read();
+  MutexLock lock(mu_);
+  const std::shared_ptr<const AuthTokens> before = std::move(candidate_);
+  if (!tokens.ok()) return tokens.status();
+  if (*tokens == *tokens_) return false;
+  candidate_ = std::make_shared<AuthTokens>(*std::move(tokens));
+  if (!before || !(*before == *candidate_)) return false;
+  tokens_ = std::move(candidate_);
   return true;
 }
 

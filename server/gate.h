@@ -21,13 +21,15 @@ class Gate final {
  public:
   using Metadata = std::multimap<grpc::string_ref, grpc::string_ref>;
 
-  // `token_file` empty: open to all. INVALID_ARGUMENT names the file and what is wrong with it.
+  // `token_file` empty: open to all. INVALID_ARGUMENT names the file and what is wrong with it; a file without a token
+  // is wrong here, and shuts everybody out later.
   static absl::StatusOr<std::unique_ptr<Gate>> Create(const std::string& token_file, Metrics& metrics);
 
   // OK, or UNAUTHENTICATED.
   absl::Status Check(const Metadata& metadata) const;
 
-  // Reads the file again. True where it has changed; with an error what held goes on holding.
+  // Reads the file again. True where there are other tokens now: a change is taken when it is seen twice in a row,
+  // since a file may be half written. With an error what held goes on holding.
   absl::StatusOr<bool> Reload();
 
   bool asks_for_tokens() const { return !token_file_.empty(); }
@@ -36,6 +38,8 @@ class Gate final {
  private:
   Gate(std::string token_file, Metrics& metrics) : token_file_(std::move(token_file)), metrics_(metrics) {}
 
+  absl::StatusOr<AuthTokens> Read() const;
+  void Use(AuthTokens tokens);
   std::shared_ptr<const AuthTokens> Tokens() const;
   absl::Status Refuse(const char* reason, const char* message) const;
 
@@ -43,7 +47,7 @@ class Gate final {
   Metrics& metrics_;
 
   mutable Mutex mu_;
-  std::string text_ ABSL_GUARDED_BY(mu_);  // of the file when it was last good
+  std::shared_ptr<const AuthTokens> candidate_ ABSL_GUARDED_BY(mu_);  // other ones that were seen once
   std::shared_ptr<const AuthTokens> tokens_ ABSL_GUARDED_BY(mu_) = std::make_shared<AuthTokens>();
 };
 

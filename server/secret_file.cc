@@ -17,7 +17,7 @@ absl::StatusOr<std::string> ReadSmallFile(std::string_view flag, const std::stri
   std::ifstream file(path, std::ios::binary);
   if (!file.is_open()) return BadInput(flag, ": cannot read ", path, ": ", std::strerror(errno));
   file.read(bytes.data(), kMost + 1);
-  if (file.bad() || file.gcount() == 0) return BadInput(flag, ": ", path, " is empty or no file");
+  if (file.bad()) return BadInput(flag, ": ", path, " is no file");
   if (file.gcount() > kMost) return BadInput(flag, ": ", path, " has more than 1 MiB");
   bytes.resize(static_cast<size_t>(file.gcount()));
   return bytes;

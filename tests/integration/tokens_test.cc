@@ -1,8 +1,11 @@
 #include <gmock/gmock.h>
 
 #include <atomic>
+#include <filesystem>
+#include <fstream>
 #include <string>
 
+#include "server/gate.h"
 #include "tests/integration/secure_fixture.h"
 #include "tests/support/raw_stream.h"
 
@@ -82,6 +85,40 @@ TEST_P(TokensTest, ARevokedTokenIsRefusedAndARotationUnderLoadDropsNothing) {
   AwaitStatus(StatusCode::UNAUTHENTICATED, [&] { return Call(channel, kAlice); });
   EXPECT_EQ(load.failures(), "");
   AwaitMetric("vitower_reloads_total{file=\"tokens\",outcome=\"used\"}", 2);
+}
+
+TEST(Gate, AFileThatHasBeenEmptiedRevokesEveryToken) {
+  const std::string path = testing::TempDir() + "/emptied-tokens";
+  Metrics metrics;
+  for (const char* emptied : {"", "# nobody\n"}) {
+    std::ofstream(path) << kBothTokens;
+    const auto gate = Gate::Create(path, metrics);
+    ASSERT_TRUE(gate.ok()) << gate.status();
+    EXPECT_TRUE((*gate)->Check({{"authorization", kAlice}}).ok());
+    std::ofstream(path) << emptied;
+    EXPECT_EQ((*gate)->Reload().value_or(true), false);
+    EXPECT_EQ((*gate)->Reload().value_or(false), true);
+    EXPECT_EQ((*gate)->Check({{"authorization", kAlice}}).code(), absl::StatusCode::kUnauthenticated);
+    EXPECT_THAT(std::string(Gate::Create(path, metrics).status().message()), HasSubstr("there is no token in it"));
+  }
+  std::filesystem::remove(path);
+}
+
+TEST(Gate, WhatIsSeenOnceIsNotTaken) {
+  const std::string path = testing::TempDir() + "/half-written-tokens";
+  Metrics metrics;
+  std::ofstream(path) << kBothTokens;
+  const auto gate = Gate::Create(path, metrics);
+  ASSERT_TRUE(gate.ok()) << gate.status();
+  for (const char* half :
+       {"", "alice:alice-0123456789abcdef\n", "alice:alice-0123456789abcdef\nbob:bob-01234567890000"}) {
+    std::ofstream(path) << half;
+    EXPECT_EQ((*gate)->Reload().value_or(true), false);
+    std::ofstream(path) << kBothTokens;
+    EXPECT_EQ((*gate)->Reload().value_or(true), false);
+    EXPECT_TRUE((*gate)->Check({{"authorization", kBob}}).ok());
+  }
+  std::filesystem::remove(path);
 }
 
 using TokenFileTest = SecureTest;
