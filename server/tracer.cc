@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "server/text.h"
 
@@ -36,25 +37,30 @@ void Tracer::Wait(const char* name, TimePoint begin, TimePoint end, uint64_t ite
 
 void Tracer::Add(Event event) {
   MutexLock lock(mu_);
-  if (!recording_ || events_.size() >= kMostEvents || event.end < began_at_) return;
-  if (event.thread != 0 && threads_.count(event.thread) == 0) threads_[event.thread] = ThreadName();
-  events_.push_back(event);
+  if (!on() || recording_.events.size() >= kMostEvents || event.end < recording_.began_at) return;
+  if (event.thread != 0 && recording_.threads.count(event.thread) == 0) recording_.threads[event.thread] = ThreadName();
+  recording_.events.push_back(event);
 }
 
 absl::StatusOr<std::string> Tracer::Record(std::chrono::nanoseconds duration) {
+  const absl::StatusOr<Recording> recording = Collect(duration);
+  if (!recording.ok()) return recording.status();
+  std::string json = Json(*recording);
   MutexLock lock(mu_);
-  if (recording_ || stopped_) return absl::FailedPreconditionError("a trace is being recorded, or the server stops");
-  recording_ = true;
-  began_at_ = clock_.Now();
+  busy_ = false;
+  return json;
+}
+
+absl::StatusOr<Tracer::Recording> Tracer::Collect(std::chrono::nanoseconds duration) {
+  MutexLock lock(mu_);
+  if (busy_ || stopped_) return absl::FailedPreconditionError("a trace is being recorded, or the server stops");
+  busy_ = true;
+  recording_.began_at = clock_.Now();
   on_.store(true, std::memory_order_relaxed);
-  const TimePoint until = began_at_ + duration;
+  const TimePoint until = recording_.began_at + duration;
   while (!stopped_ && clock_.Now() < until) clock_.WaitUntil(changed_, mu_, until);
   on_.store(false, std::memory_order_relaxed);
-  recording_ = false;
-  std::string json = Json();
-  events_ = {};
-  threads_.clear();
-  return json;
+  return std::exchange(recording_, {});
 }
 
 void Tracer::Stop() {
@@ -66,18 +72,18 @@ void Tracer::Stop() {
 }
 
 // Times from the beginning of the recording; what began before it shows with a negative one.
-std::string Tracer::Json() const {
+std::string Tracer::Json(const Recording& recording) {
   nlohmann::json events = nlohmann::json::array();
   const int pid = getpid();
   const auto add = [&](nlohmann::json event) {
     event["pid"] = pid;
     events.push_back(std::move(event));
   };
-  for (const auto& [thread, name] : threads_) {
+  for (const auto& [thread, name] : recording.threads) {
     add({{"name", "thread_name"}, {"ph", "M"}, {"tid", thread}, {"args", {{"name", name}}}});
   }
-  for (const Event& event : events_) {
-    const double ts = Micros(event.begin - began_at_);
+  for (const Event& event : recording.events) {
+    const double ts = Micros(event.begin - recording.began_at);
     if (event.thread != 0) {
       nlohmann::json args;
       if (event.ids.item != 0) args["item"] = event.ids.item;
@@ -97,7 +103,7 @@ std::string Tracer::Json() const {
          {"cat", "item"},
          {"ph", "e"},
          {"id", id},
-         {"ts", Micros(event.end - began_at_)},
+         {"ts", Micros(event.end - recording.began_at)},
          {"tid", 0}});
   }
   return nlohmann::json{{"displayTimeUnit", "ms"}, {"traceEvents", std::move(events)}}.dump();

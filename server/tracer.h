@@ -17,6 +17,8 @@ namespace vitower {
 // trace event format that Perfetto and chrome://tracing open. Off, a span costs one atomic load. Thread-safe.
 class Tracer final {
  public:
+  static constexpr size_t kMostEvents = 100'000;  // of one recording; what comes later is not kept
+
   explicit Tracer(Clock& clock) : clock_(clock) {}
 
   bool on() const { return on_.load(std::memory_order_relaxed); }
@@ -35,7 +37,8 @@ class Tracer final {
   // Numbers that no other batch or item has.
   uint64_t NextNumber() { return next_number_.fetch_add(1, std::memory_order_relaxed); }
 
-  // Records for so long, or until Stop, and returns the JSON. Blocks. FAILED_PRECONDITION while another does.
+  // Records for so long, or until Stop, and returns the JSON, which is made while the others work on. Blocks.
+  // FAILED_PRECONDITION while another does.
   absl::StatusOr<std::string> Record(std::chrono::nanoseconds duration);
   // Ends a recording, and lets none begin.
   void Stop();
@@ -48,10 +51,15 @@ class Tracer final {
     int thread = 0;  // 0: a wait
     Ids ids;
   };
-  static constexpr size_t kMostEvents = 1 << 20;
+  struct Recording {
+    TimePoint began_at;
+    std::vector<Event> events;
+    std::map<int, std::string> threads;  // their names
+  };
 
   void Add(Event event);
-  std::string Json() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::StatusOr<Recording> Collect(std::chrono::nanoseconds duration);
+  static std::string Json(const Recording& recording);
 
   Clock& clock_;
   std::atomic<bool> on_{false};
@@ -59,11 +67,9 @@ class Tracer final {
 
   Mutex mu_;
   CondVar changed_;
-  bool recording_ ABSL_GUARDED_BY(mu_) = false;
+  bool busy_ ABSL_GUARDED_BY(mu_) = false;  // with a recording, until its JSON is made
   bool stopped_ ABSL_GUARDED_BY(mu_) = false;
-  TimePoint began_at_ ABSL_GUARDED_BY(mu_);
-  std::vector<Event> events_ ABSL_GUARDED_BY(mu_);
-  std::map<int, std::string> threads_ ABSL_GUARDED_BY(mu_);  // their names
+  Recording recording_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace vitower

@@ -101,6 +101,18 @@ TEST_F(TraceTest, APageLeavesAFileOfWhatTheThreadsDid) {
   std::filesystem::remove(path);
 }
 
+TEST_F(TraceTest, AFullFolderTakesNoMore) {
+  const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / "full-of-traces";
+  std::filesystem::create_directory(folder);
+  for (int i = 0; i < 32; ++i) std::ofstream(folder / ("vitower-" + std::to_string(i) + ".trace.json")) << "{}";
+  options_.trace_dir = folder;
+  Start();
+  const std::string answer = Get("/debug/trace?seconds=1");
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 409 "));
+  EXPECT_THAT(answer, HasSubstr("holds 32 traces"));
+  std::filesystem::remove_all(folder);
+}
+
 TEST_F(TraceTest, WithoutAFolderThereIsNoPage) {
   Start();
   EXPECT_THAT(Get("/debug/trace?seconds=1"), StartsWith("HTTP/1.1 404 "));

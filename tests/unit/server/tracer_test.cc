@@ -63,6 +63,17 @@ TEST_F(TracerTest, AWaitHasABeginAndAnEnd) {
   EXPECT_EQ(events[0]["id"], events[1]["id"]);
 }
 
+TEST_F(TracerTest, KeepsTheFirstSoMany) {
+  auto recorded = std::async(std::launch::async, [&] { return tracer_.Record(5s); });
+  clock_.AwaitWaiter();
+  for (size_t i = 1; i <= Tracer::kMostEvents + 1; ++i) tracer_.Span("decode", clock_.Now(), clock_.Now(), {i});
+  clock_.Advance(5s);
+  const std::string trace = *recorded.get();
+  EXPECT_NE(trace.find("\"item\":" + std::to_string(Tracer::kMostEvents) + "}"), std::string::npos);
+  EXPECT_EQ(trace.find("\"item\":" + std::to_string(Tracer::kMostEvents + 1) + "}"), std::string::npos);
+  EXPECT_EQ(Tracer::kMostEvents, 100'000U);
+}
+
 TEST_F(TracerTest, OneRecordsAtATimeAndStopEndsIt) {
   auto recorded = std::async(std::launch::async, [&] { return tracer_.Record(5s); });
   clock_.AwaitWaiter();
