@@ -140,6 +140,7 @@ void Acceptor::Start(Handler handler) {
 void Acceptor::Stop() {
   const uint64_t one = 1;
   (void)!write(stop_.get(), &one, sizeof(one));
+  if (thread_.joinable()) thread_.join();
 }
 
 void Acceptor::Run() {

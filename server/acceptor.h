@@ -33,7 +33,7 @@ class OwnedFd final {
 
 // The port of gRPC: takes connections on a thread of its own, and not more than so many at a time; further ones are
 // closed at once, and counted. (gRPC's own listener has no such limit, and once the process has run out of descriptors
-// it never takes a connection again.) Thread-safe but for Start, which comes once.
+// it never takes a connection again.) Not thread-safe; Start comes once.
 class Acceptor final {
  public:
   // Takes the descriptor of a connection.
@@ -47,7 +47,7 @@ class Acceptor final {
 
   int port() const { return port_; }
   void Start(Handler handler);
-  // The port closes as soon as the thread hears of it. Idempotent.
+  // Blocks until the port is closed and the last connection is handed over. Idempotent.
   void Stop();
 
  private:

@@ -30,7 +30,8 @@ class FrontDoor final {
   void Install(grpc::ServerBuilder& builder);
   // When it is: hands it the connections.
   void Open();
-  // No more connections; those that are there stay.
+  // No more connections once it returns; those that are there stay. Before gRPC shuts down, which would never close one
+  // that comes later.
   void Close() { acceptor_->Stop(); }
 
  private:

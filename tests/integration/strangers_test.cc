@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <future>
 #include <iterator>
 #include <memory>
 #include <string>
@@ -150,6 +151,25 @@ TEST_F(SecureTest, ConnectionsThatGrowOldMoveOnWithoutAFailure) {
   Serve();
   const auto channel = NewChannel();
   while (Metric("vitower_connections_total{outcome=\"taken\"}") < 3) ASSERT_EQ(Call(channel), StatusCode::OK);
+}
+
+TEST(Acceptor, StopsWhenTheLastConnectionIsHandedOver) {
+  Metrics metrics;
+  const auto acceptor = Acceptor::Listen("127.0.0.1:0", 10, metrics);
+  ASSERT_TRUE(acceptor.ok()) << acceptor.status();
+  std::promise<void> taken;
+  std::promise<void> go_on;
+  (*acceptor)->Start([&](int fd) {
+    const OwnedFd closed(fd);
+    taken.set_value();
+    go_on.get_future().wait();
+  });
+  const IdleConnection connection((*acceptor)->port());
+  taken.get_future().wait();
+  auto stopped = std::async(std::launch::async, [&] { (*acceptor)->Stop(); });
+  EXPECT_EQ(stopped.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout);
+  go_on.set_value();
+  stopped.get();
 }
 
 TEST_F(SecureTest, AnAddressInAnItemIsNotVisited) {
