@@ -15,7 +15,7 @@ namespace {
 
 constexpr int64_t kCell = 40;  // pixels between the points of the colour fields
 constexpr int64_t kPatch = 16;
-constexpr int64_t kPatchValues = 2 * 3 * kPatch * kPatch;
+constexpr int64_t kPatchValues = int64_t{6} * kPatch * kPatch;  // two frames of three colours
 constexpr int kClipFps = 24;
 
 // Smooth colour fields with a little grain, which take a decoder about the time of a photograph.

@@ -146,8 +146,9 @@ class Embed final : public Command {
 
   absl::Status TakeConnection() {
     absl::StatusOr<ClientOptions> client = ToClientOptions(connection_);
-    if (client.ok()) remote_.client = *std::move(client);
-    return client.status();
+    if (!client.ok()) return client.status();
+    remote_.client = *std::move(client);
+    return absl::OkStatus();
   }
 
   absl::StatusOr<std::unique_ptr<EmbeddingSource>> OpenSource() {

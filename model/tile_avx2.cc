@@ -107,7 +107,7 @@ const AttentionKernel& Avx2Attention() {
   static constexpr AttentionKernel kKernel = {
       "avx2",
       [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); },
-      2 * Avx2Ops::kLanes,
+      int64_t{2} * Avx2Ops::kLanes,
       TileScratchBytes<Avx2Ops>,
       HeadTile<Avx2Ops, Bf16>::Run,
       HeadTile<Avx2Ops, float>::Run};

@@ -50,7 +50,7 @@ const AttentionKernel& Avx512Attention() {
         return Avx2Attention().supported() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
       },
-      2 * Avx512Ops::kLanes,
+      int64_t{2} * Avx512Ops::kLanes,
       TileScratchBytes<Avx512Ops>,
       HeadTile<Avx512Ops, Bf16>::Run,
       HeadTile<Avx512Ops, float>::Run};

@@ -47,7 +47,7 @@ const AttentionKernel& Avx512Bf16Attention() {
   static constexpr AttentionKernel kKernel = {
       "avx512_bf16",
       [] { return Avx512Attention().supported() && __builtin_cpu_supports("avx512bf16") != 0; },
-      2 * Avx512Bf16Ops::kLanes,
+      int64_t{2} * Avx512Bf16Ops::kLanes,
       TileScratchBytes<Avx512Bf16Ops>,
       HeadTile<Avx512Bf16Ops, Bf16>::Run,
       nullptr};

@@ -59,7 +59,8 @@ int64_t CoefficientBytes(ByteView frame, const ImageHeader& header) {
     samples += across * down;
   }
   const auto units = [](int64_t side, int64_t unit) { return (side + 8 * unit - 1) / (8 * unit); };
-  return 2 * 64 * samples * units(header.size.height, most_down) * units(header.size.width, most_across);
+  constexpr int64_t kBlockBytes = 128;  // 64 coefficients
+  return kBlockBytes * samples * units(header.size.height, most_down) * units(header.size.width, most_across);
 }
 
 bool IsProgressive(uint32_t marker) { return (marker & 3) == 2; }

@@ -42,7 +42,7 @@ absl::Status MemoryFile::Replace(const std::string& bytes) {
   const int fd = NewFile(bytes, version_ + 1);
   if (fd < 0) return Failed();
   const bool replaced = dup3(fd, fd_, O_CLOEXEC) == fd_;
-  const absl::Status status = replaced ? absl::OkStatus() : Failed();
+  absl::Status status = replaced ? absl::OkStatus() : Failed();
   close(fd);
   if (replaced) ++version_;
   return status;
