@@ -42,6 +42,9 @@ const char* __tsan_default_suppressions() {
          "race:PreBindBacklog\n"
          "race:grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>::InternalBindStream\n"
          "race:grpc::Status::Status\n"  // of a call, built on one thread and filled in on another
+         "race_top:std::_Function_base::_M_empty\n"  // of a tag's callback, set on one thread and run on another
+         "race_top:std::function<void (bool)>::operator()\n"
+         "race:Status::Unref\n"  // absl's: counted in its library, which is not instrumented
          "race_top:__atomic_base<grpc::\n"
          "race_top:__atomic_base<long>::fetch_sub\n"  // how many operations a client's call still has
          // Ours, but ordered by gRPC: it calls OnCancel after the handler that made the call has returned.
