@@ -1,5 +1,6 @@
 #include "cli/connection_flags.h"
 
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string_view>
@@ -17,10 +18,12 @@ bool WantsTls(const ConnectionFlags& flags) {
 }
 
 absl::StatusOr<std::string> ReadToken(const std::string& path) {
+  std::error_code ignored;
   std::ifstream file(path);
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
-  if (!file.is_open() || file.bad())
+  if (!file.is_open() || std::filesystem::is_directory(path, ignored)) {
     return absl::InvalidArgumentError(absl::StrCat("--token-file: cannot read ", path));
+  }
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
   std::string token(absl::StripAsciiWhitespace(text));
   if (token.empty()) return absl::InvalidArgumentError(absl::StrCat("--token-file: ", path, " is empty"));
   if (token.find_first_of(" \t\r\n:") == std::string::npos) return token;

@@ -1,6 +1,7 @@
 #include "client/channel.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <limits>
@@ -59,9 +60,12 @@ grpc::ChannelArguments ArgumentsOf(const ClientOptions& options) {
 absl::StatusOr<std::string> ReadPem(const char* field, const std::string& path) {
   std::string bytes;
   if (path.empty()) return bytes;
+  std::error_code ignored;
   std::ifstream file(path, std::ios::binary);
+  if (!file.is_open() || std::filesystem::is_directory(path, ignored)) {
+    return absl::InvalidArgumentError(absl::StrCat(field, ": cannot read ", path));
+  }
   bytes.assign(std::istreambuf_iterator<char>(file), {});
-  if (!file.is_open() || file.bad()) return absl::InvalidArgumentError(absl::StrCat(field, ": cannot read ", path));
   if (bytes.find("-----BEGIN ") != std::string::npos) return bytes;
   return absl::InvalidArgumentError(absl::StrCat(field, ": ", path, " is no PEM file"));
 }

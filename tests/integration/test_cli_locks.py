@@ -5,7 +5,7 @@ import pytest
 from certificates import write_certificates
 from pictures import encoded, photo
 from serving import serving
-from vitower_cli import FAILURE, OK, USAGE, vitower
+from vitower_cli import FAILURE, OK, REFUSED, USAGE, vitower
 
 import numpy as np
 
@@ -101,8 +101,14 @@ def test_files_that_cannot_be_used_stop_the_start_before_a_model_is_loaded(pki, 
     (["--token-file", "token"], "--token-file without --tls or --tls-ca"),
     (["--tls-client-cert", "client.pem"], "--tls-client-cert and --tls-client-key belong together"),
     (["--tls", "--token-file", "nowhere"], "--token-file: cannot read nowhere"),
+    (["--tls", "--token-file", "."], "--token-file: cannot read ."),
     (["--tls", "--token-file", "tokens"], "must hold one token and nothing else"),
 ])
 def test_a_clients_flags_that_cannot_be_are_usage_errors(pki, flags, why):
     done = vitower("embed", "a.png", "--server", "localhost:1", "--output", "x.npy", *flags, cwd=pki)
     assert done.returncode == USAGE and why in done.stderr
+
+
+def test_a_folder_for_a_certificate_is_an_error_like_any_other(pki):
+    done = vitower("embed", "a.png", "--server", "localhost:1", "--output", "x.npy", "--tls-ca", ".", cwd=pki)
+    assert done.returncode == REFUSED and "tls-ca: cannot read ." in done.stderr

@@ -289,6 +289,13 @@ def test_a_client_can_be_pickled_but_not_used_after_a_fork(client):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 17
 
 
+def test_a_pickled_client_keeps_every_setting(puppet):
+    settings = dict(channels=2, token="a-token-of-16-letters", timeout=7.0, max_in_flight=3, allow_plain_text_token=True)
+    with Client(puppet.address, **settings) as client, pickle.loads(pickle.dumps(client)) as other:
+        assert mark(other.embed([flat(9)])[0]) == 9
+        assert other._settings == client._settings
+
+
 def test_embeddings_and_errors_can_be_pickled(client):
     got = pickle.loads(pickle.dumps(client.embed([flat(3), b"bad"], on_error="return")))
     assert mark(got[0]) == 3 and got[1].code == "INVALID_ARGUMENT" and got[1].index == 1

@@ -257,5 +257,4 @@ def _check_many(items: Any) -> None:
 
 
 def _remake(settings: Settings) -> Client:
-    return Client(settings.target, channels=settings.channels, token=settings.token, tls=settings.tls,
-                  timeout=settings.timeout, max_in_flight=settings.max_in_flight, retry=settings.retry)
+    return Client(**vars(settings))  # its fields are the arguments
