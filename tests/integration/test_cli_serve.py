@@ -173,11 +173,14 @@ def test_a_signal_while_images_are_embedded_loses_none_that_was_accepted(tmp_pat
     assert results == 24 or f"stopped after {results} of 24 files" in errors
 
 
+# A batch that waits so long for company: an image that is alone is accepted and not done, however fast the tower is.
+WAITING = ["--max-batch-delay", "1min"]
+
+
 @pytest.fixture(scope="module")
-def slow_image(tmp_path_factory):
-    """An image whose forward pass takes seconds."""
-    path = tmp_path_factory.mktemp("slow") / "slow.png"
-    path.write_bytes(encoded(photo(np.random.default_rng(7), 2000, 2000)))
+def lone_image(tmp_path_factory):
+    path = tmp_path_factory.mktemp("lone") / "lone.png"
+    path.write_bytes(encoded(photo(np.random.default_rng(7), 64, 64)))
     return path
 
 
@@ -190,17 +193,17 @@ def embedding(server, image, output):
     return client
 
 
-def test_accepted_work_that_is_dropped_is_exit_code_1(slow_image, tmp_path):
-    with serving("--drain-timeout", "0") as running:
-        client = embedding(running, slow_image, tmp_path / "x.npy")
+def test_accepted_work_that_is_dropped_is_exit_code_1(lone_image, tmp_path):
+    with serving("--drain-timeout", "0", *WAITING) as running:
+        client = embedding(running, lone_image, tmp_path / "x.npy")
         assert running.stop() == FAILURE and any("--drain-timeout" in line for line in running.log)
         assert client.wait(60) == FAILURE
     assert not list(tmp_path.iterdir())
 
 
-def test_a_second_signal_stops_at_once(slow_image, tmp_path):
-    with serving() as running:
-        client = embedding(running, slow_image, tmp_path / "x.npy")
+def test_a_second_signal_stops_at_once(lone_image, tmp_path):
+    with serving(*WAITING) as running:
+        client = embedding(running, lone_image, tmp_path / "x.npy")
         running.process.send_signal(signal.SIGTERM)
         while not any("stopping" in line for line in running.log):
             assert running.process.poll() is None

@@ -81,13 +81,14 @@ class Server:
         return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
 
     def stop(self, timeout=60):
-        """SIGTERM, then the exit code."""
+        """SIGTERM, then the exit code; `log` is whole then."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
             return self.process.wait(timeout)
         finally:
             self.process.kill()
+            self._drain.join(timeout)
 
 
 @contextlib.contextmanager
