@@ -41,9 +41,8 @@ const AttentionKernel* ChooseAttention(at::ScalarType dtype, int64_t head_dim) {
   const IsaLimits limits = GetIsaLimits();
   for (const AttentionKernel* kernel : AttentionKernels()) {
     const bool fits = dtype == at::kFloat ? kernel->run_fp32 != nullptr : kernel->run_bf16 != nullptr;
-    const VectorIsa needs = kernel == &Avx2Attention() ? VectorIsa::kAvx2 : VectorIsa::kAvx512;
-    const bool allowed = limits.vector >= needs && (limits.bf16 || kernel != &Avx512Bf16Attention());
-    if (fits && allowed && head_dim >= kernel->min_head_dim && kernel->supported()) return kernel;
+    const bool usable = Allows(limits, kernel->isa) && kernel->supported();
+    if (fits && usable && head_dim >= kernel->min_head_dim) return kernel;
   }
   return nullptr;
 }

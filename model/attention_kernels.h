@@ -4,6 +4,7 @@
 
 #include "absl/types/span.h"
 #include "model/bf16.h"
+#include "model/isa_limits.h"
 
 namespace vitower {
 
@@ -25,7 +26,7 @@ struct HeadTask {
 // never leave the nearest caches. Thread-safe on tasks that write different rows. NaN and infinities come out as NaN.
 struct AttentionKernel {
   const char* name;
-  bool (*supported)();   // by the processor that runs this
+  KernelIsa isa;
   int64_t min_head_dim;  // takes multiples of 4 from here on
 
   // Memory that a task needs, in bytes; to be aligned to kAttentionAlignment.
@@ -34,6 +35,8 @@ struct AttentionKernel {
   // Null where another kernel is meant for the type.
   void (*run_bf16)(const HeadTask<Bf16>& task, void* scratch);
   void (*run_fp32)(const HeadTask<float>& task, void* scratch);
+
+  bool supported() const { return ProcessorHas(isa); }
 };
 
 inline constexpr int64_t kAttentionAlignment = 64;
@@ -42,7 +45,7 @@ const AttentionKernel& Avx2Attention();        // products in fp32, whatever the
 const AttentionKernel& Avx512Attention();      // the same
 const AttentionKernel& Avx512Bf16Attention();  // bf16 only: products of bf16, q, k and the weights of v rounded to it
 
-// All of them, the fastest first. On other architectures than x86-64 none is `supported`.
+// All of them, the fastest first; none on other architectures than x86-64.
 absl::Span<const AttentionKernel* const> AttentionKernels();
 
 }  // namespace vitower

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "model/attention_kernels.h"
 #include "model/tile_multiply.h"
@@ -229,6 +230,15 @@ class HeadTile {
 template <typename Ops>
 int64_t TileScratchBytes(int64_t length, int64_t head_dim) {
   return TileLayout<Ops>(length, head_dim).end * static_cast<int64_t>(sizeof(uint32_t));
+}
+
+// Products of bf16 are for bf16 alone.
+template <typename Ops>
+constexpr AttentionKernel MakeAttentionKernel(const char* name, KernelIsa isa) {
+  AttentionKernel kernel = {name,   isa, int64_t{2} * Ops::kLanes, TileScratchBytes<Ops>, HeadTile<Ops, Bf16>::Run,
+                            nullptr};
+  if constexpr (std::is_same_v<typename Ops::Element, float>) kernel.run_fp32 = HeadTile<Ops, float>::Run;
+  return kernel;
 }
 
 }  // namespace vitower

@@ -34,4 +34,32 @@ IsaLimits GetIsaLimits() {
   return limits;
 }
 
+bool Allows(const IsaLimits& limits, KernelIsa isa) {
+  switch (isa) {
+    case KernelIsa::kAvx2:
+      return limits.vector >= VectorIsa::kAvx2;
+    case KernelIsa::kAvx512:
+      return limits.vector >= VectorIsa::kAvx512;
+    case KernelIsa::kAvx512Bf16:
+      return limits.vector >= VectorIsa::kAvx512 && limits.bf16;
+  }
+  return false;
+}
+
+bool ProcessorHas([[maybe_unused]] KernelIsa isa) {
+#if defined(__x86_64__)
+  switch (isa) {
+    case KernelIsa::kAvx2:
+      return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0;
+    case KernelIsa::kAvx512:
+      return ProcessorHas(KernelIsa::kAvx2) && __builtin_cpu_supports("avx512f") != 0 &&
+             __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512dq") != 0 &&
+             __builtin_cpu_supports("avx512vl") != 0;
+    case KernelIsa::kAvx512Bf16:
+      return ProcessorHas(KernelIsa::kAvx512) && __builtin_cpu_supports("avx512bf16") != 0;
+  }
+#endif
+  return false;
+}
+
 }  // namespace vitower

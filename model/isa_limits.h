@@ -17,4 +17,10 @@ struct IsaLimits {
 };
 IsaLimits GetIsaLimits();
 
+// What a kernel of our own is compiled for. Each has what those before it have.
+enum class KernelIsa : uint8_t { kAvx2, kAvx512, kAvx512Bf16 };
+
+bool Allows(const IsaLimits& limits, KernelIsa isa);
+bool ProcessorHas(KernelIsa isa);
+
 }  // namespace vitower

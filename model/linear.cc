@@ -87,9 +87,8 @@ const LinearKernel* ChooseKernel(at::ScalarType dtype) {
   const IsaLimits limits = GetIsaLimits();
   if (dtype == at::kBFloat16 && limits.amx && HasAmxBf16()) return nullptr;
   for (const LinearKernel* kernel : LinearKernels()) {
-    const VectorIsa needs = kernel == &Avx2Linear() ? VectorIsa::kAvx2 : VectorIsa::kAvx512;
-    const bool allowed = limits.vector >= needs && (limits.bf16 || !kernel->bf16);
-    if (allowed && dtype == (kernel->bf16 ? at::kBFloat16 : at::kFloat) && kernel->supported()) return kernel;
+    const bool usable = Allows(limits, kernel->isa) && kernel->supported();
+    if (usable && dtype == (kernel->bf16 ? at::kBFloat16 : at::kFloat)) return kernel;
   }
   return nullptr;
 }

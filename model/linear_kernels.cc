@@ -7,8 +7,12 @@
 namespace vitower {
 
 absl::Span<const LinearKernel* const> LinearKernels() {
+#if defined(__x86_64__)
   static const LinearKernel* const kernels[] = {&Avx512Bf16Linear(), &Avx512Linear(), &Avx2Linear()};
   return kernels;
+#else
+  return {};
+#endif
 }
 
 bool HasAmxBf16() {

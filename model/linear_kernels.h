@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "absl/types/span.h"
+#include "model/isa_limits.h"
 
 namespace vitower {
 
@@ -20,7 +21,7 @@ struct LinearTask {
   const void* x;  // [rows, in]
   int64_t rows;   // 1 or more
   int64_t in;
-  const uint32_t* panel;  // from LinearKernel::pack
+  const uint32_t* panel;  // from LinearKernel::pack_panel
   const float* bias;      // [columns] of the panel
   int64_t columns;        // that exist: the last panel may have fewer than kernel.panel
   LinearEnd end;
@@ -32,21 +33,23 @@ struct LinearTask {
 // registers over the whole of `in`. Thread-safe on tasks that write different places.
 struct LinearKernel {
   const char* name;
-  bool (*supported)();  // by the processor that runs this
-  bool bf16;            // else fp32
-  int64_t panel;        // columns in a panel
-  int64_t pack;         // `in` must be a multiple of this
+  KernelIsa isa;
+  bool bf16;      // else fp32
+  int64_t panel;  // columns in a panel
+  int64_t pack;   // `in` must be a multiple of this
 
   // weight: [out, in]. Writes the panel's panel * in elements, zeros for columns behind `out`.
   void (*pack_panel)(const void* weight, int64_t out, int64_t in, int64_t first_column, uint32_t* packed);
   void (*run)(const LinearTask& task);
+
+  bool supported() const { return ProcessorHas(isa); }
 };
 
 const LinearKernel& Avx2Linear();        // fp32
 const LinearKernel& Avx512Linear();      // fp32
 const LinearKernel& Avx512Bf16Linear();  // bf16
 
-// All of them, the fastest first. On other architectures than x86-64 none is `supported`.
+// All of them, the fastest first; none on other architectures than x86-64.
 absl::Span<const LinearKernel* const> LinearKernels();
 
 // Whether the processor multiplies tiles of bf16: then oneDNN, which knows how, is faster than any of these.

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
+#include "model/bf16.h"
 #include "model/linear_kernels.h"
 #include "model/tile_multiply.h"
 
@@ -118,5 +120,12 @@ class LinearTile {
     Ops::Store(out, value);
   }
 };
+
+template <typename Ops>
+constexpr LinearKernel MakeLinearKernel(const char* name, KernelIsa isa) {
+  using Tile = LinearTile<Ops>;
+  constexpr bool kBf16 = std::is_same_v<typename Ops::Element, Bf16>;
+  return {name, isa, kBf16, Tile::kPanel, Ops::kPack, Tile::PackPanel, Tile::Run};
+}
 
 }  // namespace vitower

@@ -104,40 +104,12 @@ struct Avx2Ops {
 }  // namespace
 
 const AttentionKernel& Avx2Attention() {
-  static constexpr AttentionKernel kKernel = {
-      "avx2",
-      [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); },
-      int64_t{2} * Avx2Ops::kLanes,
-      TileScratchBytes<Avx2Ops>,
-      HeadTile<Avx2Ops, Bf16>::Run,
-      HeadTile<Avx2Ops, float>::Run};
+  static constexpr AttentionKernel kKernel = MakeAttentionKernel<Avx2Ops>("avx2", KernelIsa::kAvx2);
   return kKernel;
 }
 
 const LinearKernel& Avx2Linear() {
-  static constexpr LinearKernel kKernel = {"avx2",
-                                           [] { return Avx2Attention().supported(); },
-                                           false,
-                                           LinearTile<Avx2Ops>::kPanel,
-                                           Avx2Ops::kPack,
-                                           LinearTile<Avx2Ops>::PackPanel,
-                                           LinearTile<Avx2Ops>::Run};
-  return kKernel;
-}
-
-}  // namespace vitower
-
-#else
-
-namespace vitower {
-
-const AttentionKernel& Avx2Attention() {
-  static constexpr AttentionKernel kKernel = {"avx2", [] { return false; }, 0, nullptr, nullptr, nullptr};
-  return kKernel;
-}
-
-const LinearKernel& Avx2Linear() {
-  static constexpr LinearKernel kKernel = {"avx2", [] { return false; }, false, 0, 1, nullptr, nullptr};
+  static constexpr LinearKernel kKernel = MakeLinearKernel<Avx2Ops>("avx2", KernelIsa::kAvx2);
   return kKernel;
 }
 

@@ -44,43 +44,12 @@ struct Avx512Ops : Avx512Floats {
 }  // namespace
 
 const AttentionKernel& Avx512Attention() {
-  static constexpr AttentionKernel kKernel = {
-      "avx512",
-      [] {
-        return Avx2Attention().supported() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-      },
-      int64_t{2} * Avx512Ops::kLanes,
-      TileScratchBytes<Avx512Ops>,
-      HeadTile<Avx512Ops, Bf16>::Run,
-      HeadTile<Avx512Ops, float>::Run};
+  static constexpr AttentionKernel kKernel = MakeAttentionKernel<Avx512Ops>("avx512", KernelIsa::kAvx512);
   return kKernel;
 }
 
 const LinearKernel& Avx512Linear() {
-  static constexpr LinearKernel kKernel = {"avx512",
-                                           [] { return Avx512Attention().supported(); },
-                                           false,
-                                           LinearTile<Avx512Ops>::kPanel,
-                                           Avx512Ops::kPack,
-                                           LinearTile<Avx512Ops>::PackPanel,
-                                           LinearTile<Avx512Ops>::Run};
-  return kKernel;
-}
-
-}  // namespace vitower
-
-#else
-
-namespace vitower {
-
-const AttentionKernel& Avx512Attention() {
-  static constexpr AttentionKernel kKernel = {"avx512", [] { return false; }, 0, nullptr, nullptr, nullptr};
-  return kKernel;
-}
-
-const LinearKernel& Avx512Linear() {
-  static constexpr LinearKernel kKernel = {"avx512", [] { return false; }, false, 0, 1, nullptr, nullptr};
+  static constexpr LinearKernel kKernel = MakeLinearKernel<Avx512Ops>("avx512", KernelIsa::kAvx512);
   return kKernel;
 }
 

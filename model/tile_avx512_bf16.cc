@@ -44,40 +44,12 @@ struct Avx512Bf16Ops : Avx512Floats {
 }  // namespace
 
 const AttentionKernel& Avx512Bf16Attention() {
-  static constexpr AttentionKernel kKernel = {
-      "avx512_bf16",
-      [] { return Avx512Attention().supported() && __builtin_cpu_supports("avx512bf16") != 0; },
-      int64_t{2} * Avx512Bf16Ops::kLanes,
-      TileScratchBytes<Avx512Bf16Ops>,
-      HeadTile<Avx512Bf16Ops, Bf16>::Run,
-      nullptr};
+  static constexpr AttentionKernel kKernel = MakeAttentionKernel<Avx512Bf16Ops>("avx512_bf16", KernelIsa::kAvx512Bf16);
   return kKernel;
 }
 
 const LinearKernel& Avx512Bf16Linear() {
-  static constexpr LinearKernel kKernel = {"avx512_bf16",
-                                           [] { return Avx512Bf16Attention().supported(); },
-                                           true,
-                                           LinearTile<Avx512Bf16Ops>::kPanel,
-                                           Avx512Bf16Ops::kPack,
-                                           LinearTile<Avx512Bf16Ops>::PackPanel,
-                                           LinearTile<Avx512Bf16Ops>::Run};
-  return kKernel;
-}
-
-}  // namespace vitower
-
-#else
-
-namespace vitower {
-
-const AttentionKernel& Avx512Bf16Attention() {
-  static constexpr AttentionKernel kKernel = {"avx512_bf16", [] { return false; }, 0, nullptr, nullptr, nullptr};
-  return kKernel;
-}
-
-const LinearKernel& Avx512Bf16Linear() {
-  static constexpr LinearKernel kKernel = {"avx512_bf16", [] { return false; }, true, 0, 1, nullptr, nullptr};
+  static constexpr LinearKernel kKernel = MakeLinearKernel<Avx512Bf16Ops>("avx512_bf16", KernelIsa::kAvx512Bf16);
   return kKernel;
 }
 

@@ -1,4 +1,5 @@
-// private header: what the AVX-512 attention kernels share. REQUIRES: VITOWER_TARGET has AVX-512 F, BW, DQ and VL.
+// private header: what the AVX-512 kernels of attention and Linears share. REQUIRES: VITOWER_TARGET has AVX-512 F, BW,
+// DQ and VL.
 #pragma once
 
 #if defined(__x86_64__)
@@ -12,7 +13,7 @@
 #ifndef VITOWER_TARGET
 #define VITOWER_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl")))
 #endif
-#define VITOWER_AVX512_INLINE __attribute__((always_inline)) VITOWER_TARGET static inline
+#include "model/tile_multiply.h"
 
 namespace vitower {
 
@@ -22,33 +23,33 @@ struct Avx512Floats {
   static constexpr int kRows = 6;
   static constexpr int kColumns = 4;
 
-  VITOWER_AVX512_INLINE __m512 Set(float value) { return _mm512_set1_ps(value); }
-  VITOWER_AVX512_INLINE __m512 Load(const float* from) { return _mm512_loadu_ps(from); }
-  VITOWER_AVX512_INLINE __m512i LoadWidened(const Bf16* from) {
+  VITOWER_TILE_INLINE __m512 Set(float value) { return _mm512_set1_ps(value); }
+  VITOWER_TILE_INLINE __m512 Load(const float* from) { return _mm512_loadu_ps(from); }
+  VITOWER_TILE_INLINE __m512i LoadWidened(const Bf16* from) {
     return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
   }
-  VITOWER_AVX512_INLINE __m512 Load(const Bf16* from) {
+  VITOWER_TILE_INLINE __m512 Load(const Bf16* from) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(LoadWidened(from), 16));
   }
-  VITOWER_AVX512_INLINE void Store(float* to, __m512 value) { _mm512_storeu_ps(to, value); }
-  VITOWER_AVX512_INLINE __m512 Add(__m512 a, __m512 b) { return _mm512_add_ps(a, b); }
-  VITOWER_AVX512_INLINE __m512 Subtract(__m512 a, __m512 b) { return _mm512_sub_ps(a, b); }
-  VITOWER_AVX512_INLINE __m512 Multiply(__m512 a, __m512 b) { return _mm512_mul_ps(a, b); }
-  VITOWER_AVX512_INLINE __m512 MultiplyAdd(__m512 a, __m512 b, __m512 c) { return _mm512_fmadd_ps(a, b, c); }
-  VITOWER_AVX512_INLINE __m512 Max(__m512 a, __m512 b) { return _mm512_max_ps(a, b); }  // b where one is NaN
-  VITOWER_AVX512_INLINE __m512 Divide(__m512 a, __m512 b) { return _mm512_div_ps(a, b); }
-  VITOWER_AVX512_INLINE __m512 IfNegative(__m512 sign, __m512 a, __m512 b) {
+  VITOWER_TILE_INLINE void Store(float* to, __m512 value) { _mm512_storeu_ps(to, value); }
+  VITOWER_TILE_INLINE __m512 Add(__m512 a, __m512 b) { return _mm512_add_ps(a, b); }
+  VITOWER_TILE_INLINE __m512 Subtract(__m512 a, __m512 b) { return _mm512_sub_ps(a, b); }
+  VITOWER_TILE_INLINE __m512 Multiply(__m512 a, __m512 b) { return _mm512_mul_ps(a, b); }
+  VITOWER_TILE_INLINE __m512 MultiplyAdd(__m512 a, __m512 b, __m512 c) { return _mm512_fmadd_ps(a, b, c); }
+  VITOWER_TILE_INLINE __m512 Max(__m512 a, __m512 b) { return _mm512_max_ps(a, b); }  // b where one is NaN
+  VITOWER_TILE_INLINE __m512 Divide(__m512 a, __m512 b) { return _mm512_div_ps(a, b); }
+  VITOWER_TILE_INLINE __m512 IfNegative(__m512 sign, __m512 a, __m512 b) {
     return _mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(sign)), b, a);
   }
-  VITOWER_AVX512_INLINE float Largest(__m512 a) { return _mm512_reduce_max_ps(a); }
-  VITOWER_AVX512_INLINE float Sum(__m512 a) { return _mm512_reduce_add_ps(a); }
-  VITOWER_AVX512_INLINE float First(__m512 a) { return _mm512_cvtss_f32(a); }
-  VITOWER_AVX512_INLINE __m512 ShiftIntoExponent(__m512 a) {
+  VITOWER_TILE_INLINE float Largest(__m512 a) { return _mm512_reduce_max_ps(a); }
+  VITOWER_TILE_INLINE float Sum(__m512 a) { return _mm512_reduce_add_ps(a); }
+  VITOWER_TILE_INLINE float First(__m512 a) { return _mm512_cvtss_f32(a); }
+  VITOWER_TILE_INLINE __m512 ShiftIntoExponent(__m512 a) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a), 23));
   }
 
   // Words of 16 rows `stride` apart, to rows `out_stride` apart.
-  VITOWER_AVX512_INLINE void Transpose(const uint32_t* rows, int64_t stride, uint32_t* out, int64_t out_stride) {
+  VITOWER_TILE_INLINE void Transpose(const uint32_t* rows, int64_t stride, uint32_t* out, int64_t out_stride) {
     __m512i in[16];
     __m512i pairs[16];
     for (int i = 0; i < 16; ++i) in[i] = _mm512_loadu_si512(rows + i * stride);
