@@ -159,13 +159,12 @@ class Bench final : public Command {
     return absl::OkStatus();
   }
 
-  LaneOptions LaneOptionsOf(int64_t in_flight) const {
-    LaneOptions lane;
-    lane.timeout = timeout_;
-    lane.stream.max_items = in_flight;
-    lane.stream.attempts = static_cast<int>(attempts_);
-    if (served_.stream_chunk_bytes > 0) lane.stream.chunk_bytes = served_.stream_chunk_bytes;
-    return lane;
+  StreamOptions StreamOptionsOf(int64_t in_flight) const {
+    StreamOptions stream;
+    stream.max_items = in_flight;
+    stream.attempts = static_cast<int>(attempts_);
+    if (served_.stream_chunk_bytes > 0) stream.chunk_bytes = served_.stream_chunk_bytes;
+    return stream;
   }
 
   LoadGate::Options GateOptions(int64_t lane, TimePoint start) const {
@@ -189,9 +188,9 @@ class Bench final : public Command {
       const LoadGate::Options gate = GateOptions(i, start);
       gates.push_back(std::make_shared<LoadGate>(gate));
       pickers.push_back(std::make_unique<PayloadPicker>(mix_, payloads, gate.seed));
-      lanes.push_back((stream_ ? MakeStreamLane : MakeUnaryLane)(*clients_[static_cast<size_t>(i)], *gates.back(),
-                                                                 *pickers.back(), recorder,
-                                                                 LaneOptionsOf(gate.max_in_flight)));
+      const LaneParts parts{*clients_[static_cast<size_t>(i)],  *gates.back(), *pickers.back(), recorder, timeout_,
+                            StreamOptionsOf(gate.max_in_flight)};
+      lanes.push_back((stream_ ? MakeStreamLane : MakeUnaryLane)(parts));
     }
     signals.OnFirst([gates] {
       for (const auto& gate : gates) gate->Stop();

@@ -2,20 +2,13 @@
 
 #include <algorithm>
 
+#include "cli/stage_table.h"
+
 namespace vitower {
 namespace {
 
 double SecondsBetween(BenchRecorder::TimePoint from, BenchRecorder::TimePoint to) {
   return std::chrono::duration<double>(to - from).count();
-}
-
-void AddTo(std::vector<std::pair<std::string, double>>& sums, const std::string& stage, double seconds) {
-  const auto sum = std::find_if(sums.begin(), sums.end(), [&stage](const auto& s) { return s.first == stage; });
-  if (sum == sums.end()) {
-    sums.emplace_back(stage, seconds);
-  } else {
-    sum->second += seconds;
-  }
 }
 
 }  // namespace
@@ -60,7 +53,7 @@ void BenchRecorder::AddLatency(const BenchOutcome& outcome) {
   totals_.latency.Add(seconds);
   totals_.part_latency[outcome.part].Add(seconds);
   totals_.batch_items.Add(static_cast<double>(outcome.batch_items));
-  for (const auto& [stage, stage_seconds] : outcome.stage_seconds) AddTo(totals_.stage_seconds, stage, stage_seconds);
+  AddStageSeconds(outcome.stage_seconds, totals_.stage_seconds);
 }
 
 BenchRecorder::Progress BenchRecorder::progress() const {

@@ -62,9 +62,7 @@ class InFlight final {
 
 class StreamLane final : public BenchLane {
  public:
-  StreamLane(Client& client, LoadGate& gate, PayloadPicker& payloads, BenchRecorder& recorder,
-             const LaneOptions& options)
-      : client_(client), gate_(gate), payloads_(payloads), recorder_(recorder), options_(options) {}
+  explicit StreamLane(const LaneParts& parts) : parts_(parts) {}
 
   void Run() override {
     while (!over_) {
@@ -76,11 +74,11 @@ class StreamLane final : public BenchLane {
  private:
   // One stream, from its opening until all of it is recorded.
   void RunStream() {
-    const std::unique_ptr<EmbedStream> stream = client_.OpenStream(options_.stream);
+    const std::unique_ptr<EmbedStream> stream = parts_.client.OpenStream(parts_.stream);
     InFlight in_flight;
     std::jthread reader([&] {
       const absl::Status end = ReadAll(*stream, in_flight);
-      for (const auto& [key, sent] : in_flight.End()) Record(OutcomeOf(*sent.payload, sent.begun, end));
+      for (const auto& [key, sent] : in_flight.End()) parts_.Record(OutcomeOf(*sent.payload, sent.begun, end));
     });
     SendAll(*stream, in_flight);
   }
@@ -100,8 +98,8 @@ class StreamLane final : public BenchLane {
   // What an ended stream did not take goes first.
   std::optional<Sent> Next() {
     if (unsent_) return std::exchange(unsent_, std::nullopt);
-    const std::optional<TimePoint> begun = gate_.Next();
-    return begun ? std::optional<Sent>({&payloads_.Next(), *begun}) : std::nullopt;
+    const std::optional<TimePoint> begun = parts_.gate.Next();
+    return begun ? std::optional<Sent>({&parts_.payloads.Next(), *begun}) : std::nullopt;
   }
 
   // Why the stream ended.
@@ -114,31 +112,23 @@ class StreamLane final : public BenchLane {
         continue;
       }
       const bool timed_out = answer.status().code() == absl::StatusCode::kDeadlineExceeded;
-      if (timed_out && steady_clock::now() < in_flight.Oldest() + options_.timeout) continue;
+      if (timed_out && steady_clock::now() < in_flight.Oldest() + parts_.timeout) continue;
       stream.Cancel();
       return answer.status();
     }
   }
 
   void Take(const StreamAnswer& answer, InFlight& in_flight) {
-    if (const auto sent = in_flight.Leave(answer.key)) Record(OutcomeOf(*sent->payload, sent->begun, answer.result));
+    if (const auto sent = in_flight.Leave(answer.key))
+      parts_.Record(OutcomeOf(*sent->payload, sent->begun, answer.result));
   }
 
   system_clock::time_point NextDeadline(const InFlight& in_flight) const {
-    const auto left = in_flight.Oldest() + options_.timeout - steady_clock::now();
+    const auto left = in_flight.Oldest() + parts_.timeout - steady_clock::now();
     return system_clock::now() + std::chrono::duration_cast<std::chrono::microseconds>(left);
   }
 
-  void Record(const BenchOutcome& outcome) {
-    recorder_.Add(outcome);
-    gate_.Done();
-  }
-
-  Client& client_;
-  LoadGate& gate_;
-  PayloadPicker& payloads_;
-  BenchRecorder& recorder_;
-  const LaneOptions options_;
+  const LaneParts parts_;
   uint64_t next_key_ = 0;
   std::optional<Sent> unsent_;
   bool over_ = false;
@@ -146,9 +136,6 @@ class StreamLane final : public BenchLane {
 
 }  // namespace
 
-std::unique_ptr<BenchLane> MakeStreamLane(Client& client, LoadGate& gate, PayloadPicker& payloads,
-                                          BenchRecorder& recorder, const LaneOptions& options) {
-  return std::make_unique<StreamLane>(client, gate, payloads, recorder, options);
-}
+std::unique_ptr<BenchLane> MakeStreamLane(const LaneParts& parts) { return std::make_unique<StreamLane>(parts); }
 
 }  // namespace vitower

@@ -12,39 +12,29 @@ using std::chrono::system_clock;
 
 class UnaryLane final : public BenchLane {
  public:
-  UnaryLane(Client& client, LoadGate& gate, PayloadPicker& payloads, BenchRecorder& recorder,
-            const LaneOptions& options)
-      : client_(client), gate_(gate), payloads_(payloads), recorder_(recorder), options_(options) {}
+  explicit UnaryLane(const LaneParts& parts) : parts_(parts) {}
 
   void Run() override {
-    while (const std::optional<LoadGate::TimePoint> begun = gate_.Next()) Send(payloads_.Next(), *begun);
-    gate_.AwaitAll();
+    while (const std::optional<LoadGate::TimePoint> begun = parts_.gate.Next()) Send(parts_.payloads.Next(), *begun);
+    parts_.gate.AwaitAll();
   }
 
  private:
   void Send(const BenchPayload& payload, LoadGate::TimePoint begun) {
     const auto waited = std::chrono::duration_cast<std::chrono::microseconds>(steady_clock::now() - begun);
-    client_.EmbedAsync(absl::MakeConstSpan(&payload.item, 1), system_clock::now() + options_.timeout - waited,
-                       [this, &payload, begun](absl::StatusOr<std::vector<EmbedResult>> results) {
-                         recorder_.Add(results.ok() ? OutcomeOf(payload, begun, results->front())
-                                                    : OutcomeOf(payload, begun, results.status()));
-                         gate_.Done();
-                       });
+    parts_.client.EmbedAsync(absl::MakeConstSpan(&payload.item, 1), system_clock::now() + parts_.timeout - waited,
+                             [this, &payload, begun](absl::StatusOr<std::vector<EmbedResult>> results) {
+                               parts_.Record(results.ok() ? OutcomeOf(payload, begun, results->front())
+                                                          : OutcomeOf(payload, begun, results.status()));
+                             });
   }
 
-  Client& client_;
-  LoadGate& gate_;
-  PayloadPicker& payloads_;
-  BenchRecorder& recorder_;
-  const LaneOptions options_;
+  const LaneParts parts_;
 };
 
 }  // namespace
 
-std::unique_ptr<BenchLane> MakeUnaryLane(Client& client, LoadGate& gate, PayloadPicker& payloads,
-                                         BenchRecorder& recorder, const LaneOptions& options) {
-  return std::make_unique<UnaryLane>(client, gate, payloads, recorder, options);
-}
+std::unique_ptr<BenchLane> MakeUnaryLane(const LaneParts& parts) { return std::make_unique<UnaryLane>(parts); }
 
 BenchOutcome OutcomeOf(const BenchPayload& payload, LoadGate::TimePoint begun, const EmbedResult& result) {
   BenchOutcome outcome = OutcomeOf(payload, begun, result.status);

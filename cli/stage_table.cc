@@ -6,17 +6,20 @@
 
 namespace vitower {
 
-void StageTable::Add(const std::vector<std::pair<std::string, double>>& stage_seconds) {
-  ++images_;
-  for (const auto& [stage, seconds] : stage_seconds) {
-    const auto sum =
-        std::find_if(sums_.begin(), sums_.end(), [&name = stage](const auto& s) { return s.first == name; });
-    if (sum == sums_.end()) {
-      sums_.emplace_back(stage, seconds);
+void AddStageSeconds(const StageSeconds& one, StageSeconds& sums) {
+  for (const auto& [stage, seconds] : one) {
+    const auto sum = std::find_if(sums.begin(), sums.end(), [&name = stage](const auto& s) { return s.first == name; });
+    if (sum == sums.end()) {
+      sums.emplace_back(stage, seconds);
     } else {
       sum->second += seconds;
     }
   }
+}
+
+void StageTable::Add(const StageSeconds& stage_seconds) {
+  ++images_;
+  AddStageSeconds(stage_seconds, sums_);
 }
 
 std::string StageTable::Text() const {

@@ -6,14 +6,19 @@
 
 namespace vitower {
 
+using StageSeconds = std::vector<std::pair<std::string, double>>;
+
+// Adds each stage of `one` to `sums`, where it keeps the place in which it came first.
+void AddStageSeconds(const StageSeconds& one, StageSeconds& sums);
+
 // Stage times of many images, summed; Text is a table of the mean of each stage and its share. Not thread-safe.
 class StageTable final {
  public:
-  void Add(const std::vector<std::pair<std::string, double>>& stage_seconds);
+  void Add(const StageSeconds& stage_seconds);
   std::string Text() const;  // empty when nothing was added
 
  private:
-  std::vector<std::pair<std::string, double>> sums_;
+  StageSeconds sums_;
   size_t images_ = 0;
 };
 

@@ -42,10 +42,10 @@ struct ClientOptions {
 // and for any other status.
 std::optional<std::chrono::milliseconds> RetryAfter(const absl::Status& refusal);
 
-// A connection to a vitower server. Thread-safe: any number of calls may be in flight. Every call blocks until its
-// answer or its deadline. A failed call returns the server's code and message; an item that was refused carries its own
-// status within an OK call. Embed and OpenStream are tried again as `attempts` says, and nothing else is: RetryAfter
-// tells whether and when a call that a full server refused may succeed.
+// A connection to a vitower server. Thread-safe: any number of calls may be in flight. Every call but EmbedAsync blocks
+// until its answer or its deadline. A failed call returns the server's code and message; an item that was refused
+// carries its own status within an OK call. Embed and OpenStream are tried again as `attempts` says, and nothing else
+// is: RetryAfter tells whether and when a call that a full server refused may succeed.
 class Client final {
  public:
   using Deadline = std::chrono::system_clock::time_point;

@@ -7,7 +7,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "preprocess/clip_writer.h"
-#include "preprocess/orient.h"
 #include "preprocess/video.h"
 
 namespace vitower {

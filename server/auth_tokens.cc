@@ -25,9 +25,8 @@ std::string_view Trimmed(std::string_view text) {
   return text.substr(first, text.find_last_not_of(kBlanks) - first + 1);
 }
 
-template <typename Digest>
-Digest Sha256(std::string_view text) {
-  Digest digest{};
+std::array<uint8_t, 32> Sha256(std::string_view text) {
+  std::array<uint8_t, 32> digest{};
   EVP_Digest(text.data(), text.size(), digest.data(), nullptr, EVP_sha256(), nullptr);
   return digest;
 }
@@ -44,7 +43,6 @@ absl::StatusOr<AuthTokens> AuthTokens::Parse(std::string_view text) {
     const absl::Status added = tokens.Add(line);
     if (!added.ok()) return BadInput("line ", number, ": ", std::string(added.message()));
   }
-  for (const std::string& name : tokens.distinct_names_) tokens.names_ += (tokens.names_.empty() ? "" : ", ") + name;
   return tokens;
 }
 
@@ -58,17 +56,22 @@ absl::Status AuthTokens::Add(std::string_view line) {
   if (token.size() < kShortest) {
     return BadInput("the token has ", token.size(), " characters; it must have at least ", kShortest);
   }
-  const auto digest = Sha256<Digest>(token);
+  const Digest digest = Sha256(token);
   if (std::find(digests_.begin(), digests_.end(), digest) != digests_.end())
     return BadInput("the token is there twice");
   digests_.push_back(digest);
-  const bool known = std::find(distinct_names_.begin(), distinct_names_.end(), name) != distinct_names_.end();
-  if (!known) distinct_names_.push_back(name);
+  if (std::find(names_.begin(), names_.end(), name) == names_.end()) names_.push_back(name);
   return absl::OkStatus();
 }
 
+std::string AuthTokens::names() const {
+  std::string joined;
+  for (const std::string& name : names_) joined += (joined.empty() ? "" : ", ") + name;
+  return joined;
+}
+
 bool AuthTokens::Knows(std::string_view token) const {
-  const auto digest = Sha256<Digest>(token);
+  const Digest digest = Sha256(token);
   int found = 0;
   for (const Digest& one : digests_)
     found |= static_cast<int>(CRYPTO_memcmp(one.data(), digest.data(), one.size()) == 0);

@@ -28,7 +28,7 @@ class AuthTokens final {
   bool Knows(std::string_view token) const;
 
   // Each once, in the order of the text, with commas between.
-  const std::string& names() const { return names_; }
+  std::string names() const;
 
  private:
   using Digest = std::array<uint8_t, 32>;
@@ -36,8 +36,7 @@ class AuthTokens final {
   absl::Status Add(std::string_view line);
 
   std::vector<Digest> digests_;
-  std::vector<std::string> distinct_names_;
-  std::string names_;
+  std::vector<std::string> names_;
 };
 
 }  // namespace vitower

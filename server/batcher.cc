@@ -35,8 +35,8 @@ std::optional<Fault> Batcher::Submit(std::unique_ptr<Job>& job) {
   return std::nullopt;
 }
 
-std::vector<std::unique_ptr<Job>> Batcher::Close() {
-  std::vector<std::unique_ptr<Job>> left;
+Jobs Batcher::Close() {
+  Jobs left;
   MutexLock lock(mu_);
   closed_ = true;
   for (auto at = queue_.begin(); at != queue_.end();) left.push_back(Take(at));
@@ -48,7 +48,7 @@ void Batcher::Open() {
   closed_ = false;
 }
 
-std::vector<std::unique_ptr<Job>> Batcher::Pull(int64_t budget_patches) {
+Jobs Batcher::Pull(int64_t budget_patches) {
   while (true) {
     Picked picked;
     bool finished = false;

@@ -46,11 +46,11 @@ class Batcher final {
   [[nodiscard]] std::optional<Fault> Submit(std::unique_ptr<Job>& job);
 
   // While no device works nothing waits: hands out all there is, and refuses until Open.
-  std::vector<std::unique_ptr<Job>> Close();
+  Jobs Close();
   void Open();
 
   // Empty once stopped and nothing is left.
-  std::vector<std::unique_ptr<Job>> Pull(int64_t budget_patches);
+  Jobs Pull(int64_t budget_patches);
 
   // Submit refuses from now on; Pull hands out what is left, then returns empty. Idempotent.
   void Stop();
@@ -61,7 +61,7 @@ class Batcher final {
   using Key = std::pair<TimePoint, uint64_t>;  // virtual time, then order of arrival
   using Queue = std::map<Key, std::unique_ptr<Job>>;
   struct Picked {
-    std::vector<std::unique_ptr<Job>> jobs;
+    Jobs jobs;
     std::vector<std::pair<std::unique_ptr<Job>, Fault>> dropped;
   };
 

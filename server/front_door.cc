@@ -11,7 +11,6 @@
 
 #include "server/log.h"
 #include "server/secret_file.h"
-#include "server/status.h"
 
 namespace vitower {
 namespace {
@@ -69,9 +68,8 @@ TlsFiles FilesOf(const ServerOptions& options) { return {options.tls_cert, optio
 }  // namespace
 
 absl::Status CheckLocks(const ServerOptions& options) {
-  Metrics unused;
-  if (absl::StatusOr<std::unique_ptr<Gate>> gate = Gate::Create(options.auth_tokens, unused); !gate.ok()) {
-    return gate.status();
+  if (!options.auth_tokens.empty()) {
+    if (const auto tokens = ReadFirstTokens(options.auth_tokens); !tokens.ok()) return tokens.status();
   }
   if (options.tls_cert.empty()) return absl::OkStatus();
   return ReadTlsFiles(FilesOf(options), std::chrono::system_clock::now()).status();

@@ -3,6 +3,7 @@
 #include <strings.h>
 
 #include <atomic>
+#include <iterator>
 #include <string_view>
 #include <utility>
 
@@ -44,31 +45,28 @@ class AuthProcessor final : public grpc::AuthMetadataProcessor {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Gate>> Gate::Create(const std::string& token_file, Metrics& metrics) {
-  std::unique_ptr<Gate> gate(new Gate(token_file, metrics));
-  if (token_file.empty()) return gate;
-  absl::StatusOr<AuthTokens> tokens = gate->Read();
-  if (!tokens.ok()) return tokens.status();
-  if (tokens->empty()) return BadInput(kFlag, ": ", token_file, ": there is no token in it");
-  gate->Use(*std::move(tokens));
-  return gate;
-}
-
-absl::StatusOr<AuthTokens> Gate::Read() const {
-  const absl::StatusOr<std::string> text = ReadSmallFile(kFlag, token_file_);
+absl::StatusOr<AuthTokens> ReadTokens(const std::string& token_file) {
+  const absl::StatusOr<std::string> text = ReadSmallFile(kFlag, token_file);
   if (!text.ok()) return text.status();
   absl::StatusOr<AuthTokens> tokens = AuthTokens::Parse(*text);
-  if (!tokens.ok()) return BadInput(kFlag, ": ", token_file_, ": ", std::string(tokens.status().message()));
+  if (!tokens.ok()) return BadInput(kFlag, ": ", token_file, ": ", std::string(tokens.status().message()));
   return tokens;
 }
 
-void Gate::Use(AuthTokens tokens) {
-  MutexLock lock(mu_);
-  tokens_ = std::make_shared<AuthTokens>(std::move(tokens));
+absl::StatusOr<AuthTokens> ReadFirstTokens(const std::string& token_file) {
+  absl::StatusOr<AuthTokens> tokens = ReadTokens(token_file);
+  if (tokens.ok() && tokens->empty()) return BadInput(kFlag, ": ", token_file, ": there is no token in it");
+  return tokens;
+}
+
+absl::StatusOr<std::unique_ptr<Gate>> Gate::Create(const std::string& token_file, Metrics& metrics) {
+  absl::StatusOr<AuthTokens> tokens = token_file.empty() ? AuthTokens() : ReadFirstTokens(token_file);
+  if (!tokens.ok()) return tokens.status();
+  return std::unique_ptr<Gate>(new Gate(token_file, *std::move(tokens), metrics));
 }
 
 absl::StatusOr<bool> Gate::Reload() {
-  absl::StatusOr<AuthTokens> tokens = Read();
+  absl::StatusOr<AuthTokens> tokens = ReadTokens(token_file_);
   MutexLock lock(mu_);
   const std::shared_ptr<const AuthTokens> before = std::move(candidate_);
   if (!tokens.ok()) return tokens.status();

@@ -1,7 +1,6 @@
 #include "server/health_service.h"
 
 #include <optional>
-#include <utility>
 #include <vector>
 
 namespace vitower {

@@ -65,7 +65,7 @@ class Job final {
   PermitShare permit;
   std::shared_ptr<const JobInput> input;         // set by preprocessing, freed after the forward pass
   std::optional<ClipFacts> clip;                 // likewise, of a clip only; kept
-  TimePoint ready_at;                            // when preprocessing was done
+  TimePoint ready_at;                            // for a batch, or for the answer of another
   uint64_t number = 0;                           // in traces
   int lost_devices = 0;                          // that took the item and did not give it back
   std::shared_ptr<const ForwardResult> forward;  // set by the worker
@@ -81,5 +81,7 @@ class Job final {
 
 void Answer(std::unique_ptr<Job> job, ItemAnswer answer);
 void Fail(std::unique_ptr<Job> job, const absl::Status& status, TimePoint now);
+
+using Jobs = std::vector<std::unique_ptr<Job>>;
 
 }  // namespace vitower

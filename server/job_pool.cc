@@ -38,7 +38,7 @@ void JobPool::Post(std::unique_ptr<Job> job) {
   changed_.NotifyOne();
 }
 
-void JobPool::Post(std::vector<std::unique_ptr<Job>> jobs) {
+void JobPool::Post(Jobs jobs) {
   {
     MutexLock lock(mu_);
     for (std::unique_ptr<Job>& job : jobs) queue_.push_back(std::move(job));

@@ -30,7 +30,7 @@ class JobPool final {
   JobPool& operator=(const JobPool&) = delete;
 
   void Post(std::unique_ptr<Job> job);
-  void Post(std::vector<std::unique_ptr<Job>> jobs);
+  void Post(Jobs jobs);
 
  private:
   std::unique_ptr<Job> Next();

@@ -9,6 +9,7 @@
 #include "prometheus/histogram.h"
 #include "prometheus/registry.h"
 #include "prometheus/text_serializer.h"
+#include "server/device_stages.h"
 #include "server/item_check.h"
 #include "server/metrics_endpoint.h"
 #include "server/process_metrics.h"
@@ -291,11 +292,8 @@ void Metrics::CountEncoded(int64_t patches, int64_t tokens) {
 void Metrics::ObserveStage(Stage stage, double seconds) { impl_->stages[static_cast<size_t>(stage)]->Observe(seconds); }
 
 void Metrics::ObserveBatch(const ForwardTimes& times, int64_t items, int64_t patches, int64_t budget_patches) {
-  const std::pair<Stage, std::chrono::nanoseconds> stages[] = {
-      {Stage::kUpload, times.upload}, {Stage::kPatchEmbed, times.patch_embed}, {Stage::kPosition, times.position},
-      {Stage::kBlocks, times.blocks}, {Stage::kMerger, times.merger},          {Stage::kDownload, times.download}};
-  for (const auto& [stage, spent] : stages) {
-    impl_->batch_stages[static_cast<size_t>(stage)]->Observe(std::chrono::duration<double>(spent).count());
+  for (const auto& [stage, time] : kDeviceStages) {
+    impl_->batch_stages[static_cast<size_t>(stage)]->Observe(Seconds(times.*time));
   }
   impl_->batch_items.Observe(static_cast<double>(items));
   impl_->batch_patches.Observe(static_cast<double>(patches));
@@ -303,7 +301,7 @@ void Metrics::ObserveBatch(const ForwardTimes& times, int64_t items, int64_t pat
 }
 
 void Metrics::AddDeviceBusy(const std::string& device, std::chrono::nanoseconds busy) {
-  impl_->busy.Add({{"device", device}}).Increment(std::chrono::duration<double>(busy).count());
+  impl_->busy.Add({{"device", device}}).Increment(Seconds(busy));
 }
 
 void Metrics::ObserveRequest(std::string_view method, absl::StatusCode code, double seconds) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "server/device_stages.h"
 #include "server/status.h"
 #include "server/text.h"
 
@@ -73,7 +74,9 @@ absl::StatusOr<std::shared_ptr<const ForwardResult>> RunPass(Encoder& encoder, c
 }
 
 std::chrono::nanoseconds Sum(const ForwardTimes& times) {
-  return times.upload + times.patch_embed + times.position + times.blocks + times.merger + times.download;
+  std::chrono::nanoseconds sum{0};
+  for (const auto& [stage, time] : kDeviceStages) sum += times.*time;
+  return sum;
 }
 
 std::vector<Frames> WarmUpFrames(const TowerConfig& tower, int64_t budget_patches) {

@@ -12,8 +12,6 @@
 
 namespace vitower {
 
-using Jobs = std::vector<std::unique_ptr<Job>>;
-
 // What a pass works on: kept by the pass itself, so that its jobs can be answered while a device hangs.
 struct PassInputs {
   std::vector<std::shared_ptr<const JobInput>> items;

@@ -8,6 +8,7 @@
 #include <utility>
 #include <variant>
 
+#include "server/device_stages.h"
 #include "server/log.h"
 #include "server/prepare.h"
 #include "server/reply.h"
@@ -34,12 +35,7 @@ std::string_view DropMessage(Fault why) {
 }
 
 void SetDeviceTimes(const ForwardTimes& times, StageTimes& spent) {
-  spent.Set(Stage::kUpload, times.upload);
-  spent.Set(Stage::kPatchEmbed, times.patch_embed);
-  spent.Set(Stage::kPosition, times.position);
-  spent.Set(Stage::kBlocks, times.blocks);
-  spent.Set(Stage::kMerger, times.merger);
-  spent.Set(Stage::kDownload, times.download);
+  for (const auto& [stage, time] : kDeviceStages) spent.Set(stage, times.*time);
 }
 
 }  // namespace
@@ -229,9 +225,8 @@ void Pipeline::TracePreparation(const Job& job, TimePoint began_at) {
   tracer_.Wait("admit", job.call().start().parsed_at, began_at, job.number);
   for (const Stage stage : {Stage::kDecode, Stage::kResize}) {
     if (!job.times.reached(stage)) continue;
-    const TimePoint end = began_at + std::chrono::duration_cast<TimePoint::duration>(
-                                         std::chrono::duration<double>(job.times.seconds(stage)));
-    tracer_.Span(stage == Stage::kDecode ? "decode" : "resize", began_at, end, {job.number, 0, job.patches()});
+    const TimePoint end = began_at + job.times.spent(stage);
+    tracer_.Span(Name(stage).data(), began_at, end, {job.number, 0, job.patches()});
     began_at = end;
   }
 }

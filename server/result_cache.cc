@@ -32,7 +32,7 @@ std::shared_ptr<const v1::Result> ResultCache::Find(const ItemKey& key, std::uni
   return nullptr;
 }
 
-ResultCache::Jobs ResultCache::Keep(const ItemKey& key, std::shared_ptr<const v1::Result> result) {
+Jobs ResultCache::Keep(const ItemKey& key, std::shared_ptr<const v1::Result> result) {
   const int64_t bytes = CostOf(*result);
   MutexLock lock(mu_);
   if (bytes <= capacity_bytes_) {
@@ -53,7 +53,7 @@ void ResultCache::GiveUp(const ItemKey& key) {
   if (!orphans.empty()) on_orphans_(std::move(orphans));
 }
 
-ResultCache::Jobs ResultCache::TakeWaiting(const ItemKey& key) {
+Jobs ResultCache::TakeWaiting(const ItemKey& key) {
   const auto found = in_flight_.find(key);
   Jobs waiting = std::move(found->second);
   in_flight_.erase(found);

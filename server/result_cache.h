@@ -21,8 +21,6 @@ class CacheClaim;
 // its claims. Not for answers that depend on more than the item and the model.
 class ResultCache final {
  public:
-  using Jobs = std::vector<std::unique_ptr<Job>>;
-
   // Holds at most `capacity_bytes`, what it needs itself for an entry included. `on_orphans` takes jobs whose first
   // ended without an answer: on the thread that ended it, without a lock.
   ResultCache(int64_t capacity_bytes, Metrics& metrics, std::function<void(Jobs)> on_orphans);
@@ -67,7 +65,7 @@ class CacheClaim final {
   CacheClaim& operator=(const CacheClaim&) = delete;
 
   // Keeps the answer and returns the jobs that waited for it. Once.
-  std::vector<std::unique_ptr<Job>> Keep(std::shared_ptr<const v1::Result> result) {
+  Jobs Keep(std::shared_ptr<const v1::Result> result) {
     return std::exchange(cache_, nullptr)->Keep(key_, std::move(result));
   }
 

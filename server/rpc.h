@@ -62,8 +62,6 @@ absl::Status StalledStatus(const StallWatch& stalls, std::string_view what);
 // The stages that an item reached.
 void ObserveStages(const StageTimes& times, Metrics& metrics);
 
-inline double Seconds(std::chrono::nanoseconds duration) { return std::chrono::duration<double>(duration).count(); }
-
 // What `step` returns; of what it throws the client learns only where to read on.
 template <typename Step>
 absl::Status Guarded(std::string_view method, const std::string& request_id, const Step& step) {

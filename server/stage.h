@@ -7,6 +7,8 @@
 
 namespace vitower {
 
+inline double Seconds(std::chrono::nanoseconds duration) { return std::chrono::duration<double>(duration).count(); }
+
 // The way of an item, in order. See docs/design.md, "Metrics", for where each begins and ends.
 enum class Stage : uint8_t {
   kReceive,
@@ -39,9 +41,11 @@ class StageTimes final {
 
   void Set(Stage stage, std::chrono::nanoseconds spent) { spent_[static_cast<size_t>(stage)] = spent; }
   bool reached(Stage stage) const { return spent_[static_cast<size_t>(stage)] != kNotReached; }
-  double seconds(Stage stage) const {
-    return reached(stage) ? std::chrono::duration<double>(spent_[static_cast<size_t>(stage)]).count() : 0;
+  // 0 where it never got there; likewise in seconds.
+  std::chrono::nanoseconds spent(Stage stage) const {
+    return reached(stage) ? spent_[static_cast<size_t>(stage)] : std::chrono::nanoseconds(0);
   }
+  double seconds(Stage stage) const { return Seconds(spent(stage)); }
 
  private:
   static constexpr std::chrono::nanoseconds kNotReached{-1};

@@ -5,6 +5,7 @@
 #include <iterator>
 #include <utility>
 
+#include "server/device_stages.h"
 #include "server/job_pool.h"
 #include "server/log.h"
 #include "server/reply.h"
@@ -18,8 +19,6 @@ constexpr int kMostSplits = 32;  // of one batch, two passes each
 constexpr int64_t kTrialPatches = 256;
 constexpr std::chrono::seconds kBetweenTrials{1};
 constexpr std::chrono::seconds kShortestLimit{60};
-
-double InSeconds(std::chrono::nanoseconds duration) { return std::chrono::duration<double>(duration).count(); }
 
 }  // namespace
 
@@ -81,7 +80,7 @@ void Worker::RunPart(Jobs part) {
   parts_.metrics.AddDeviceBusy(device_, spent - behind);
   if (!jobs) {
     lost_ = true;
-    return Log(LogLevel::kWarning, Cat(device_, " came back after ", InSeconds(spent), " s"));
+    return Log(LogLevel::kWarning, Cat(device_, " came back after ", Seconds(spent), " s"));
   }
   for (const std::unique_ptr<Job>& job : *jobs) job->times.Set(Stage::kQueue, started_at - job->ready_at + behind);
   if (parts_.tracer.on()) TracePass(*jobs, forward.ok() ? (*forward)->batch.times : ForwardTimes(), started_at);
@@ -99,14 +98,9 @@ void Worker::TracePass(const Jobs& part, const ForwardTimes& times, TimePoint st
   }
   parts_.tracer.Span("pass", started_at, parts_.clock.Now(), ids);
   TimePoint at = started_at + times.behind;
-  for (const auto& [name, spent] :
-       std::initializer_list<std::pair<const char*, std::chrono::nanoseconds>>{{"upload", times.upload},
-                                                                               {"patch_embed", times.patch_embed},
-                                                                               {"position", times.position},
-                                                                               {"blocks", times.blocks},
-                                                                               {"merger", times.merger},
-                                                                               {"download", times.download}}) {
-    if (spent.count() > 0) parts_.tracer.Span(name, at, at + spent, {0, ids.batch});
+  for (const auto& [stage, time] : kDeviceStages) {
+    const std::chrono::nanoseconds spent = times.*time;
+    if (spent.count() > 0) parts_.tracer.Span(Name(stage).data(), at, at + spent, {0, ids.batch});
     at += spent;
   }
 }
@@ -166,7 +160,7 @@ void Worker::Refuse(std::unique_ptr<Job> job, const absl::Status& why) {
 
 // On the watchdog's thread.
 void Worker::OnStall(Jobs jobs, std::chrono::nanoseconds limit) {
-  const std::string message = Cat("device ", device_, " is stuck: a pass has taken more than ", InSeconds(limit), " s");
+  const std::string message = Cat("device ", device_, " is stuck: a pass has taken more than ", Seconds(limit), " s");
   Log(LogLevel::kError, message);
   parts_.metrics.SetDeviceUp(device_, false);
   parts_.on_stuck(std::move(jobs), MakeStatus(Fault::kNoDevice, message));

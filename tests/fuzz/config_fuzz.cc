@@ -2,7 +2,7 @@
 #include "model/config_json.h"
 #include "model/processor_json.h"
 #include "tests/fuzz/expect.h"
-#include "tests/fuzz/scratch.h"
+#include "tests/support/temporary_folder.h"
 
 namespace vitower {
 namespace {
@@ -28,9 +28,9 @@ void Run(const std::filesystem::path& folder) {
 
 // The input stands for each of the files at once: a key that only one of them knows is a stranger to the others.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static const vitower::ScratchFolder folder;
+  static const vitower::TemporaryFolder folder;
   for (const char* name : {"config.json", "preprocessor_config.json", "video_preprocessor_config.json"}) {
-    folder.Write(name, data, size);
+    folder.Write(name, {reinterpret_cast<const char*>(data), size});
   }
   vitower::Run(folder.path());
   return 0;

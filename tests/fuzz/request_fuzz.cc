@@ -1,8 +1,6 @@
 // A serialised EmbedRequest, from the wire to the plan of each of its items.
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
-#include <memory>
-
 #include "server/item_check.h"
 #include "server/wire_check.h"
 #include "tests/fuzz/expect.h"

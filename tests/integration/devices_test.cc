@@ -1,7 +1,5 @@
 #include <gmock/gmock.h>
 
-#include <future>
-
 #include "tests/support/raw_stream.h"
 #include "tests/support/server_fixture.h"
 

@@ -1,6 +1,5 @@
 #include <gmock/gmock.h>
 
-#include <filesystem>
 #include <fstream>
 #include <future>
 #include <iterator>
@@ -10,6 +9,7 @@
 
 #include "server/stage.h"
 #include "tests/support/server_fixture.h"
+#include "tests/support/temporary_folder.h"
 
 namespace vitower {
 namespace {
@@ -78,10 +78,13 @@ TEST_F(MetricsEndpointTest, TheStateAndTheModelAreShown) {
   EXPECT_THAT(text, HasSubstr("process_open_fds "));
 }
 
-class TraceTest : public ServerTest {};
+class TraceTest : public ServerTest {
+ protected:
+  const TemporaryFolder folder_;
+};
 
 TEST_F(TraceTest, APageLeavesAFileOfWhatTheThreadsDid) {
-  options_.trace_dir = testing::TempDir();
+  options_.trace_dir = folder_.path();
   Start();
   ASSERT_TRUE(server_->WaitUntilServing().ok());
   EXPECT_THAT(Get("/debug/trace?seconds=0"), StartsWith("HTTP/1.1 400 "));
@@ -91,26 +94,22 @@ TEST_F(TraceTest, APageLeavesAFileOfWhatTheThreadsDid) {
   }
   const std::string head_and_path = answer.get();
   ASSERT_THAT(head_and_path, StartsWith("HTTP/1.1 200 "));
-  const size_t begin = head_and_path.rfind(testing::TempDir());
+  const size_t begin = head_and_path.rfind(folder_.path().string());
   const std::string path = head_and_path.substr(begin, head_and_path.size() - 1 - begin);
   std::ifstream file(path);
   const std::string json{std::istreambuf_iterator<char>(file), {}};
   for (const char* name : {"receive", "admit", "decode", "resize", "queue", "pass", "blocks", "encode", "send"}) {
     EXPECT_THAT(json, HasSubstr("\"name\":\"" + std::string(name) + "\"")) << name;
   }
-  std::filesystem::remove(path);
 }
 
 TEST_F(TraceTest, AFullFolderTakesNoMore) {
-  const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / "full-of-traces";
-  std::filesystem::create_directory(folder);
-  for (int i = 0; i < 32; ++i) std::ofstream(folder / ("vitower-" + std::to_string(i) + ".trace.json")) << "{}";
-  options_.trace_dir = folder;
+  for (int i = 0; i < 32; ++i) folder_.Write("vitower-" + std::to_string(i) + ".trace.json", "{}");
+  options_.trace_dir = folder_.path();
   Start();
   const std::string answer = Get("/debug/trace?seconds=1");
   EXPECT_THAT(answer, StartsWith("HTTP/1.1 409 "));
   EXPECT_THAT(answer, HasSubstr("holds 32 traces"));
-  std::filesystem::remove_all(folder);
 }
 
 TEST_F(TraceTest, WithoutAFolderThereIsNoPage) {

@@ -1,7 +1,6 @@
 #include <gmock/gmock.h>
 
 #include <atomic>
-#include <filesystem>
 #include <fstream>
 #include <string>
 
@@ -88,7 +87,8 @@ TEST_P(TokensTest, ARevokedTokenIsRefusedAndARotationUnderLoadDropsNothing) {
 }
 
 TEST(Gate, AFileThatHasBeenEmptiedRevokesEveryToken) {
-  const std::string path = testing::TempDir() + "/emptied-tokens";
+  const TemporaryFolder folder;
+  const std::string path = folder.path() / "tokens";
   Metrics metrics;
   for (const char* emptied : {"", "# nobody\n"}) {
     std::ofstream(path) << kBothTokens;
@@ -101,11 +101,11 @@ TEST(Gate, AFileThatHasBeenEmptiedRevokesEveryToken) {
     EXPECT_EQ((*gate)->Check({{"authorization", kAlice}}).code(), absl::StatusCode::kUnauthenticated);
     EXPECT_THAT(std::string(Gate::Create(path, metrics).status().message()), HasSubstr("there is no token in it"));
   }
-  std::filesystem::remove(path);
 }
 
 TEST(Gate, WhatIsSeenOnceIsNotTaken) {
-  const std::string path = testing::TempDir() + "/half-written-tokens";
+  const TemporaryFolder folder;
+  const std::string path = folder.path() / "tokens";
   Metrics metrics;
   std::ofstream(path) << kBothTokens;
   const auto gate = Gate::Create(path, metrics);
@@ -118,7 +118,6 @@ TEST(Gate, WhatIsSeenOnceIsNotTaken) {
     EXPECT_EQ((*gate)->Reload().value_or(true), false);
     EXPECT_TRUE((*gate)->Check({{"authorization", kBob}}).ok());
   }
-  std::filesystem::remove(path);
 }
 
 using TokenFileTest = SecureTest;

@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <thread>
-#include <vector>
 
 namespace vitower {
 namespace {

@@ -3,21 +3,19 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 
-#include <filesystem>
-#include <fstream>
+#include <string>
+
+#include "tests/support/temporary_folder.h"
 
 namespace vitower {
 namespace {
 
 class CpuQuotaTest : public testing::Test {
  protected:
-  CpuQuotaTest() { std::filesystem::create_directories(root_ / "cpu"); }
-  ~CpuQuotaTest() override { std::filesystem::remove_all(root_); }
-  void Write(const std::string& file, const std::string& text) { std::ofstream(root_ / file) << text << "\n"; }
-  std::optional<int> Quota() const { return CpuQuota(root_.string()); }
+  void Write(const std::string& file, const std::string& text) { root_.Write(file, text + "\n"); }
+  std::optional<int> Quota() const { return CpuQuota(root_.path().string()); }
 
-  const std::filesystem::path root_ =
-      std::filesystem::path(testing::TempDir()) / testing::UnitTest::GetInstance()->current_test_info()->name();
+  const TemporaryFolder root_;
 };
 
 TEST_F(CpuQuotaTest, IsRoundedUpToWholeCores) {

@@ -39,7 +39,7 @@ class ResultCacheTest : public testing::Test {
   size_t next_ = 0;
   Metrics metrics_;
   std::vector<std::unique_ptr<Job>> orphans_;
-  ResultCache cache_{10'000, metrics_, [this](ResultCache::Jobs jobs) { orphans_ = std::move(jobs); }};
+  ResultCache cache_{10'000, metrics_, [this](Jobs jobs) { orphans_ = std::move(jobs); }};
 };
 
 TEST_F(ResultCacheTest, WhatWasKeptIsFoundAndCounted) {
