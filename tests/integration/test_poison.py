@@ -47,6 +47,8 @@ def test_twenty_eight_of_thirty_two_items_do_not_notice_the_other_four(dtype, li
         calls[HUNG_UP].cancel()
         results = {i: calls[i].result().results[0] for i in [*good, BROKEN, NAN]}
         metrics = server.metrics()
+    with serving("--dtype", dtype) as server:  # the same random weights, and no wait for company
+        stub = server.stub()
         alone = {i: stub.Embed(pb.EmbedRequest(items=[made[i]]), timeout=120).results[0] for i in good}
     worst = max(rel_l2(values(results[i]), values(alone[i])) for i in good)
     dropped = {reason: metrics[f'vitower_dropped_total{{reason="{reason}"}}'] for reason in ("expired", "cancelled")}
