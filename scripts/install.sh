@@ -17,7 +17,7 @@ packages=(g++ cmake ninja-build ccache pkg-config python3-venv ca-certificates
 torch="torch==2.13.0"
 python_packages=()
 if [[ ${1:-} == --tests ]]; then
-  packages+=(libgtest-dev libgmock-dev libbenchmark-dev clang clang-tidy prometheus docker-compose curl git procps)
+  packages+=(libgtest-dev libgmock-dev libbenchmark-dev clang clang-tidy libomp-dev prometheus docker-compose curl git procps)
   # Ubuntu has these two as snaps only.
   if grep -q '^ID=debian' /etc/os-release; then
     packages+=(chromium)

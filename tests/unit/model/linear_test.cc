@@ -1,9 +1,12 @@
 #include "model/linear.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 
 #include <cmath>
+#include <filesystem>
+#include <iterator>
 #include <limits>
 #include <string>
 #include <tuple>
@@ -128,6 +131,14 @@ TEST_P(EachLinearKernel, GiveWhatTheFormulaSays) {
 
 INSTANTIATE_TEST_SUITE_P(Each, EachLinearKernel, testing::ValuesIn(LinearKernels().begin(), LinearKernels().end()),
                          [](const auto& one) { return std::string(one.param->name); });
+
+// By itself in its process, as ctest runs it, this is the first to need a second thread.
+TEST(Linear, RunsOnAllThreadsOfThePool) {
+  const c10::InferenceMode inference;
+  Linear(at::randn({256, 64}), at::zeros({256}))(at::randn({64, 64}));
+  const auto tasks = std::filesystem::directory_iterator("/proc/self/task");
+  EXPECT_GE(std::distance(begin(tasks), end(tasks)), at::get_num_threads());
+}
 
 TEST(Linear, KeepsRunningWhenTheWeightItWasMadeFromIsGone) {
   const c10::InferenceMode inference;
