@@ -157,6 +157,15 @@ def test_the_image_is_confined_and_gets_signals():
     assert all(":" in line and ":latest" not in line for line in lines if re.match(r"ARG (BUILD|RUNTIME)_IMAGE", line))
 
 
+@pytest.mark.parametrize("arguments, builds", [({}, False), ({"CMAKE_ARGUMENTS": "-DCMAKE_UNITY_BUILD=ON"}, False),
+                                               ({"CMAKE_ARGUMENTS": "-DVITOWER_WITH_CUDA=ON"}, True),
+                                               ({"VITOWER_TORCH_INDEX": "index"}, True), ({"PIP_FIND_LINKS": "page"}, True)])
+def test_a_build_for_cpus_has_to_say_where_torch_comes_from(arguments, builds):
+    check = re.search(r"^RUN (case .*?^ *esac)$", (ROOT / "Dockerfile").read_text(), re.M | re.S)[1]
+    done = subprocess.run(["sh", "-c", check], env=arguments, capture_output=True, text=True)
+    assert (done.returncode == 0) == builds and ("VITOWER_TORCH_INDEX" in done.stderr) != builds
+
+
 def test_the_image_is_built_from_every_folder_that_cmake_adds():
     folders = re.findall(r"add_subdirectory\((\w+)\)", (ROOT / "CMakeLists.txt").read_text())
     context = (ROOT / ".dockerignore").read_text().splitlines()
