@@ -9,6 +9,11 @@
 
 namespace vitower {
 
+absl::Status CheckWanted(const std::function<bool()>& gone) {
+  if (!gone || !gone()) return absl::OkStatus();
+  return absl::CancelledError("nobody waits for the clip any more");
+}
+
 absl::Status NoMemoryForClip(int64_t frames, ImageSize size) {
   return absl::ResourceExhaustedError(absl::StrCat("not enough memory for a clip of ", frames, " frames of ",
                                                    size.width, " x ", size.height, " pixels"));

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -45,6 +46,9 @@ class ClipWriter final {
 
 // The clip around finished frames: timestamps and padding follow from the indices.
 Clip MakeClip(Frames frames, std::vector<int64_t> indices, std::optional<double> fps, const ClipOptions& options);
+
+// CANCELLED where `gone`, of ClipOptions, says that nobody waits for the clip any more.
+absl::Status CheckWanted(const std::function<bool()>& gone);
 
 // RESOURCE_EXHAUSTED that names the size.
 absl::Status NoMemoryForClip(int64_t frames, ImageSize size);

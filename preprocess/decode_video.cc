@@ -47,7 +47,7 @@ class Pass {
     const std::optional<double> fps = index_.fps > 0 ? std::optional(index_.fps) : std::nullopt;
     absl::StatusOr<std::vector<int64_t>> indices = SampleFrames(total, fps, sampling_);
     if (!indices.ok()) return indices.status();
-    absl::StatusOr<VideoReader> reader = VideoReader::Open(bytes_);
+    absl::StatusOr<VideoReader> reader = VideoReader::Open(bytes_, options_.gone);
     if (!reader.ok()) return reader.status();
     absl::StatusOr<VideoDecoder> decoder = VideoDecoder::Create(reader->stream(), index_.reorder_depth, limits_);
     if (!decoder.ok()) return decoder.status();
@@ -106,7 +106,7 @@ absl::StatusOr<Clip> DecodeScanned(Pass pass, const PacketIndex& index, const Vi
 
 absl::StatusOr<Clip> Decode(absl::Span<const uint8_t> bytes, const VideoLimits& limits, const SamplingOptions& sampling,
                             const ClipOptions& options) {
-  absl::StatusOr<VideoReader> reader = VideoReader::Open(bytes);
+  absl::StatusOr<VideoReader> reader = VideoReader::Open(bytes, options.gone);
   if (!reader.ok()) return reader.status();
   const absl::StatusOr<VideoHeader> header = ReadHeader(*reader, limits);
   if (!header.ok()) return header.status();

@@ -64,6 +64,7 @@ absl::StatusOr<Clip> DecodeImages(absl::Span<const absl::Span<const uint8_t>> im
       writer->Repeat();
       continue;
     }
+    if (absl::Status wanted = CheckWanted(options.gone); !wanted.ok()) return wanted;
     const auto index = static_cast<size_t>(indices[i]);
     const Clock::time_point start = Clock::now();
     const absl::StatusOr<RgbImage> image = DecodeImage(images[index], headers[index], decode);

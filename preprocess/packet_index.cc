@@ -124,16 +124,19 @@ absl::Status TooLong(double seconds, const VideoLimits& limits) {
       absl::StrCat("video is ", seconds, " s long, the limit is ", limits.max_seconds, " s"));
 }
 
-absl::StatusOr<PacketIndex> ScanPackets(VideoReader& reader, const VideoLimits& limits) {
+absl::StatusOr<PacketIndex> ScanPackets(VideoReader& reader, const VideoLimits& limits, size_t most_packets) {
   const AVStream& stream = reader.stream();
   const AVCodecID codec = stream.codecpar->codec_id;
   PacketIndex index;
   const Libav<AVPacket> packet = NewPacket();
   TimeSpan span;
-  while (true) {
+  while (index.whole) {
     const absl::StatusOr<bool> more = reader.Read(*packet);
-    if (!more.ok()) return more.status();
-    if (!*more) break;
+    if (!more.value_or(false)) {
+      if (!more.ok() && !reader.cut_off()) return more.status();
+      index.whole = !reader.cut_off();
+      break;
+    }
     const bool shown = IsShown(*packet, codec);
     if (shown) index.shown.push_back(index.packets.size());
     index.packets.push_back({.pts = packet->pts, .key = (packet->flags & AV_PKT_FLAG_KEY) != 0, .shown = shown});
@@ -141,9 +144,12 @@ absl::StatusOr<PacketIndex> ScanPackets(VideoReader& reader, const VideoLimits& 
       return TooManyFrames(reader.frame_count().value_or(static_cast<int64_t>(index.packets.size())), limits);
     }
     if (shown) span.Add(*packet);
+    if (index.packets.size() == most_packets) index.whole = false;
   }
-  if (index.shown.empty()) return absl::InvalidArgumentError("video has no frames");
-  if (absl::Status status = CheckCount(reader, span.last()); !status.ok()) return status;
+  if (index.whole) {
+    if (index.shown.empty()) return absl::InvalidArgumentError("video has no frames");
+    if (absl::Status status = CheckCount(reader, span.last()); !status.ok()) return status;
+  }
   index.duration_seconds = span.Length(index.shown.size()) * av_q2d(stream.time_base);
   if (index.duration_seconds > limits.max_seconds) return TooLong(index.duration_seconds, limits);
   index.timed = HasTimesOfShowing(reader) && SortByTime(index);

@@ -2,6 +2,7 @@
 
 // private header
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -25,6 +26,7 @@ struct PacketIndex {
   int reorder_depth = 0;             // frames a decoder must hold back so that they come out in order
   double fps = 0;                    // the container's where it fits, else measured; 0 where unknown
   double duration_seconds = 0;       // measured
+  bool whole = true;                 // not only of the clip's beginning
 
   // The key packet to begin with for the frame of packet `position`: the last one that comes no later, neither in
   // decoding nor in showing. 0 where there is none or !may_skip.
@@ -34,8 +36,10 @@ struct PacketIndex {
   int64_t Leading() const;
 };
 
-// REQUIRES: nothing was read from `reader` yet. Reads it to its end, or to the limits, beyond which it is refused.
-absl::StatusOr<PacketIndex> ScanPackets(VideoReader& reader, const VideoLimits& limits);
+// REQUIRES: nothing was read from `reader` yet. Reads it to its end, or to the limits, beyond which it is refused; only
+// its beginning where the reader is cut off or `most_packets` were read.
+absl::StatusOr<PacketIndex> ScanPackets(VideoReader& reader, const VideoLimits& limits,
+                                        size_t most_packets = std::numeric_limits<size_t>::max());
 
 absl::Status TooManyFrames(int64_t frames, const VideoLimits& limits);
 absl::Status TooLong(double seconds, const VideoLimits& limits);

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <new>
 #include <string>
@@ -17,13 +18,21 @@ absl::Status CheckPixels(ImageSize size, const VideoLimits& limits) {
                                                  limits.max_frame_pixels));
 }
 
-// Counts where the header does not: demuxing only.
-absl::Status CountPackets(VideoReader& reader, const VideoLimits& limits, VideoHeader& header) {
-  const absl::StatusOr<PacketIndex> index = ScanPackets(reader, limits);
+// What the header does not say, by the first packets: exact where there are no more, else reckoned. All of a clip is
+// demuxed only when it is decoded.
+absl::Status LookAtPackets(VideoReader& reader, const VideoLimits& limits, VideoHeader& header) {
+  constexpr size_t kMostBytes = size_t{1} << 20;
+  constexpr size_t kMostPackets = 1000;
+  reader.CutOffAfter(kMostBytes);
+  const absl::StatusOr<PacketIndex> index = ScanPackets(reader, limits, kMostPackets);
   if (!index.ok()) return index.status();
-  header.frame_count = static_cast<int64_t>(index->shown.size());
-  header.duration_seconds = index->duration_seconds;
   if (!header.fps && index->fps > 0) header.fps = index->fps;
+  if (!index->whole && header.frame_count > 0) return absl::OkStatus();
+  const double share = index->whole ? 1 : std::clamp(reader.share_read(), 1e-9, 1.0);
+  header.frame_count = std::llround(static_cast<double>(index->shown.size()) / share);
+  header.frame_count = std::min(header.frame_count, limits.max_frames);
+  header.duration_seconds = index->duration_seconds / share;
+  header.reckoned = !index->whole;
   return absl::OkStatus();
 }
 
@@ -53,7 +62,7 @@ absl::StatusOr<VideoHeader> ProbeVideo(absl::Span<const uint8_t> bytes, const Vi
     if (!reader.ok()) return reader.status();
     absl::StatusOr<VideoHeader> header = ReadHeader(*reader, limits);
     if (!header.ok() || (header->frame_count > 0 && header->fps)) return header;
-    if (absl::Status status = CountPackets(*reader, limits, *header); !status.ok()) return status;
+    if (absl::Status status = LookAtPackets(*reader, limits, *header); !status.ok()) return status;
     return header;
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError("not enough memory to read a video's header");

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,12 +14,13 @@
 
 namespace vitower {
 
-// From clips to frames sized for the tower. ProbeVideo looks at the container's header only, so that a server can
-// refuse a clip before any work; DecodeVideo reads the clip from memory, decodes what the sampling needs and resizes
-// each frame as it comes, so that memory holds the sampled frames only. Containers and codecs on a list, read with
-// libavformat, libavcodec and libswscale. All functions are thread-safe, keep no reference to their arguments and block
-// only for their own computing. Whatever the bytes are, they return INVALID_ARGUMENT with a message that names what is
-// wrong and the limit (RESOURCE_EXHAUSTED where memory runs out): they never throw.
+// From clips to frames sized for the tower. ProbeVideo looks at the container's header, and a little beyond where that
+// does not say enough, so that a server can refuse a clip before any work; DecodeVideo reads the clip from memory,
+// decodes what the sampling needs and resizes each frame as it comes, so that memory holds the sampled frames only.
+// Containers and codecs on a list, read with libavformat, libavcodec and libswscale. All functions are thread-safe,
+// keep no reference to their arguments and block only for their own computing. Whatever the bytes are, they return
+// INVALID_ARGUMENT with a message that names what is wrong and the limit (RESOURCE_EXHAUSTED where memory runs out):
+// they never throw.
 
 struct VideoLimits {
   int64_t max_frame_pixels = 0;  // of a frame as encoded
@@ -34,6 +36,7 @@ struct VideoHeader {
   std::optional<double> fps;    // frames per second
   int64_t frame_count = 0;      // exact where the container counts frames, else duration * fps; 0 where unknown
   double duration_seconds = 0;  // 0 where unknown
+  bool reckoned = false;        // the container says neither: from how many frames its first bytes hold
 };
 
 absl::StatusOr<VideoHeader> ProbeVideo(absl::Span<const uint8_t> bytes, const VideoLimits& limits);
@@ -67,6 +70,9 @@ struct ClipOptions {
   int64_t temporal_patch_size = 2;
   int64_t spatial_merge_size = 2;
   int64_t max_patches = 0;  // of the resized clip: a larger one is refused before it is decoded
+  // Whether nobody waits for the clip any more: asked every few packets and before each image, on the calling thread.
+  // Decoding ends with CANCELLED then. Empty: never.
+  std::function<bool()> gone{};
 };
 
 // The reference's three-dimensional size rule (transformers 5.18, qwen3_vl video smart_resize): `frames` is the number

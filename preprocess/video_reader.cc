@@ -9,9 +9,11 @@ extern "C" {
 #include <array>
 #include <cstring>
 #include <new>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "preprocess/clip_writer.h"
 #include "preprocess/display_matrix.h"
 
 namespace vitower {
@@ -43,10 +45,11 @@ AVDictionary* DemuxerOptions(Container container) {
 int VideoReader::ReadSource(void* opaque, uint8_t* target, int count) {
   auto& source = *static_cast<Source*>(opaque);
   const size_t rest = source.bytes.size() - source.position;
-  const size_t taken = std::min(rest, static_cast<size_t>(std::max(count, 0)));
+  const size_t taken = std::min({rest, source.left, static_cast<size_t>(std::max(count, 0))});
   if (taken == 0) return AVERROR_EOF;
   std::memcpy(target, source.bytes.data() + source.position, taken);
   source.position += taken;
+  source.left -= taken;
   return static_cast<int>(taken);
 }
 
@@ -62,7 +65,7 @@ int64_t VideoReader::SeekSource(void* opaque, int64_t offset, int whence) {
   return offset;
 }
 
-absl::StatusOr<VideoReader> VideoReader::Open(absl::Span<const uint8_t> bytes) {
+absl::StatusOr<VideoReader> VideoReader::Open(absl::Span<const uint8_t> bytes, std::function<bool()> gone) {
   PrepareLibav();
   const ByteView file(bytes);
   const absl::StatusOr<Container> container = ContainerOf(file);
@@ -70,6 +73,7 @@ absl::StatusOr<VideoReader> VideoReader::Open(absl::Span<const uint8_t> bytes) {
   if (absl::Status status = CheckWhole(*container, file); !status.ok()) return status;
   VideoReader reader;
   reader.container_ = *container;
+  reader.gone_ = std::move(gone);
   reader.fragmented_ = *container == Container::kMp4 && IsFragmented(file);
   reader.source_ = std::make_unique<Source>(Source{.bytes = bytes});
   if (absl::Status status = reader.OpenFormat(); !status.ok()) return status;
@@ -164,6 +168,10 @@ absl::Status VideoReader::CheckAllRead() const {
       absl::StrCat("video is truncated: its index lists ", entries, " packets, the file has ", packets_read_));
 }
 
+double VideoReader::share_read() const {
+  return static_cast<double>(avio_tell(io_.get())) / static_cast<double>(source_->bytes.size());
+}
+
 int VideoReader::orientation() const { return OrientationOf(stream()); }
 
 std::optional<double> VideoReader::fps() const {
@@ -185,7 +193,11 @@ std::optional<int64_t> VideoReader::frame_count() const {
 }
 
 absl::StatusOr<bool> VideoReader::Read(AVPacket& packet) {
+  constexpr int64_t kReadsBetweenQuestions = 8;  // packets of the largest frames take tens of milliseconds each
   while (true) {
+    if (reads_++ % kReadsBetweenQuestions == 0) {
+      if (absl::Status wanted = CheckWanted(gone_); !wanted.ok()) return wanted;
+    }
     av_packet_unref(&packet);
     const int code = av_read_frame(format_.get(), &packet);
     if (code == AVERROR_EOF) {

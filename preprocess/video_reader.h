@@ -2,6 +2,8 @@
 
 // private header
 #include <cstdint>
+#include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 
@@ -19,7 +21,8 @@ namespace vitower {
 class VideoReader final {
  public:
   // Reads the headers. Refuses what is cut short, has no video stream, or one whose codec is not on the list.
-  static absl::StatusOr<VideoReader> Open(absl::Span<const uint8_t> bytes);
+  // `gone` as in ClipOptions.
+  static absl::StatusOr<VideoReader> Open(absl::Span<const uint8_t> bytes, std::function<bool()> gone = {});
 
   Container container() const { return container_; }
   const AVStream& stream() const { return *format_->streams[stream_]; }
@@ -35,12 +38,20 @@ class VideoReader final {
   std::optional<int64_t> frame_count() const;
 
   // The next packet of the stream; false at its end. A packet that the file does not hold completely is an error.
+  // CANCELLED where `gone` says so.
   absl::StatusOr<bool> Read(AVPacket& packet);
+
+  // Reads no more than so many bytes from now on: the clip ends, or fails, where they are used up.
+  void CutOffAfter(size_t bytes) { source_->left = bytes; }
+  bool cut_off() const { return source_->left == 0; }
+  // How much of the clip's bytes lies before the place that was read to.
+  double share_read() const;
 
  private:
   struct Source {
     absl::Span<const uint8_t> bytes;
     size_t position = 0;
+    size_t left = std::numeric_limits<size_t>::max();  // to be read
   };
   static int ReadSource(void* source, uint8_t* target, int count);
   static int64_t SeekSource(void* source, int64_t offset, int whence);
@@ -58,8 +69,10 @@ class VideoReader final {
   std::unique_ptr<Source> source_;
   Libav<AVIOContext> io_;
   Libav<AVFormatContext> format_;  // uses io_: closed before it
+  std::function<bool()> gone_;
   unsigned stream_ = 0;
-  int64_t packets_read_ = 0;
+  int64_t packets_read_ = 0;  // of the stream
+  int64_t reads_ = 0;         // of packets of any
 };
 
 }  // namespace vitower

@@ -62,7 +62,9 @@ absl::Status ClipPlanner::PlanVideo() {
   if (!header.ok()) return In("video", header.status());
   plan_.source = VideoPlan{ClipLimits(), *sampling, *options};
   plan_.decode_bytes = 3 * header->size.height * header->size.width;
-  return SetGrid(ExpectSampled(*header, *sampling), header->size, *options);
+  const absl::Status set = SetGrid(ExpectSampled(*header, *sampling), header->size, *options);
+  if (set.ok() || !header->reckoned) return set;
+  return SetGrid(/*frames=*/1, header->size, *options);  // what is only reckoned refuses nothing
 }
 
 // Counts in headers are often reckoned from the duration: only decoding tells whether a sampling fits the clip.

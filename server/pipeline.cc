@@ -24,13 +24,13 @@ int ReplyThreads(int preprocess_threads) { return std::max(1, preprocess_threads
 std::string_view DropMessage(Fault why) {
   switch (why) {
     case Fault::kExpired:
-      return "the deadline passed before work on the item began";
+      return "the deadline passed before the item was done";
     case Fault::kCancelled:
-      return "the call was cancelled before work on the item began";
+      return "the call was cancelled before the item was done";
     case Fault::kNoDevice:
       return "no device of the server works";
     default:
-      return "the server stopped before work on the item began";
+      return "the server stopped before the item was done";
   }
 }
 
@@ -53,7 +53,9 @@ Pipeline::Pipeline(Options options, std::vector<std::unique_ptr<Encoder>> encode
                 [this](auto job, Fault why) { Drop(std::move(job), why); }},
                clock),
       devices_(encoders.size(), batcher_, listeners.on_devices),
-      preprocessing_("preprocess", options.preprocess_threads, [this](auto job) { Preprocess(std::move(job)); }) {
+      preprocessing_(
+          "preprocess", options.preprocess_threads, [this](auto job) { Preprocess(std::move(job)); },
+          [](const Job& job) { return IsClip(job.plan); }) {
   if (options.cache_bytes > 0) {
     cache_.emplace(options.cache_bytes, metrics, [this](Jobs jobs) { OnOrphans(std::move(jobs)); });
   }
@@ -173,6 +175,10 @@ void Pipeline::Preprocess(std::unique_ptr<Job> job) {
   const GridThw expected = job->plan.grid;
   absl::Status prepared = Prepare(*job, clock_, began_at);
   if (tracer_.on()) TracePreparation(*job, began_at);
+  if (absl::IsCancelled(prepared)) {
+    const Fault why = job->Gone(clock_.Now()).value_or(Fault::kCancelled);
+    return Drop(std::move(job), why);
+  }
   if (prepared.ok()) prepared = Settle(*job, expected);
   if (!prepared.ok()) return Fail(std::move(job), prepared, clock_.Now());
   if (const std::optional<Fault> refused = batcher_.Submit(job)) Drop(std::move(job), *refused);

@@ -65,15 +65,20 @@ class Preparation final {
     return DecodeImage(BytesOf(item.image()), plan.header, plan.options);
   }
 
-  static absl::StatusOr<Clip> DecodeClip(const VideoPlan& plan, const v1::Item& item) {
-    return DecodeVideo(BytesOf(item.video().data()), plan.limits, plan.sampling, plan.options);
+  absl::StatusOr<Clip> DecodeClip(const VideoPlan& plan, const v1::Item& item) const {
+    return DecodeVideo(BytesOf(item.video().data()), plan.limits, plan.sampling, WhileWanted(plan.options));
   }
 
-  static absl::StatusOr<Clip> DecodeClip(const FrameListPlan& plan, const v1::Item& item) {
+  absl::StatusOr<Clip> DecodeClip(const FrameListPlan& plan, const v1::Item& item) const {
     std::vector<absl::Span<const uint8_t>> images;
     images.reserve(static_cast<size_t>(item.frames().images_size()));
     for (const std::string& image : item.frames().images()) images.push_back(BytesOf(image));
-    return DecodeFrameList(images, plan.fps, plan.sampling, plan.limits, plan.decode, plan.options);
+    return DecodeFrameList(images, plan.fps, plan.sampling, plan.limits, plan.decode, WhileWanted(plan.options));
+  }
+
+  ClipOptions WhileWanted(ClipOptions options) const {
+    options.gone = [this] { return job_.Gone(clock_.Now()).has_value(); };
+    return options;
   }
 
   static absl::StatusOr<Clip> DecodeClip(const RgbClipPlan& plan, v1::Item item) {

@@ -16,7 +16,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-constexpr ClipOptions kOptions = {.min_pixels = 1, .max_pixels = 1 << 24, .max_patches = 1 << 16};
+const ClipOptions kOptions = {.min_pixels = 1, .max_pixels = 1 << 24, .max_patches = 1 << 16};
 constexpr VideoLimits kLimits = {.max_frame_pixels = 1 << 24, .max_seconds = 100, .max_frames = 100};
 
 std::vector<uint8_t> Pixels(int64_t frames, ImageSize size) {
@@ -102,6 +102,16 @@ TEST(DecodeFrameList, DecodesOnlyWhatIsSampled) {
   EXPECT_TRUE(DecodeList({good, damaged, good}, SamplingOptions{.num_frames = 2}).ok());
   EXPECT_THAT(std::string(DecodeList({good, damaged, good}).status().message()),
               HasSubstr("image 1 of the clip: cannot decode PNG"));
+}
+
+TEST(DecodeFrameList, EndsBeforeTheNextImageOnceNobodyWaitsForTheClip) {
+  const std::vector<uint8_t> good = GoldenBytes("rgb.png");
+  const std::vector<uint8_t> damaged(good.begin(), good.end() - 50);
+  const std::vector<absl::Span<const uint8_t>> images = {good, good, damaged};
+  ClipOptions options = kOptions;
+  options.gone = [questions = 0]() mutable { return ++questions == 3; };
+  const absl::StatusOr<Clip> clip = DecodeFrameList(images, 4.0, std::nullopt, kLimits, ImageOptions{}, options);
+  EXPECT_TRUE(absl::IsCancelled(clip.status())) << clip.status();
 }
 
 TEST(DecodeFrameList, NamesTheImageThatDoesNotFit) {

@@ -8,7 +8,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr ClipOptions kHub = {.min_pixels = 4096, .max_pixels = 25'165'824, .max_patches = 1 << 20};
+const ClipOptions kHub = {.min_pixels = 4096, .max_pixels = 25'165'824, .max_patches = 1 << 20};
 
 ImageSize SizeOf(int64_t frames, int64_t height, int64_t width, const ClipOptions& options = kHub) {
   const absl::StatusOr<ImageSize> size = VideoSmartResize(frames, {.height = height, .width = width}, options);

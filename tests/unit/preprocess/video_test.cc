@@ -19,7 +19,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 constexpr VideoLimits kLimits = {.max_frame_pixels = 1 << 22, .max_seconds = 100, .max_frames = 1000};
-constexpr ClipOptions kOptions = {.min_pixels = 4096, .max_pixels = 1 << 18, .max_patches = 1 << 16};
+const ClipOptions kOptions = {.min_pixels = 4096, .max_pixels = 1 << 18, .max_patches = 1 << 16};
 
 std::vector<uint8_t> Sample(const std::string& name) {
   std::ifstream file(std::string(VITOWER_SAMPLES_DIR) + "/" + name, std::ios::binary);
@@ -55,6 +55,29 @@ TEST(Video, AGifIsAClipToo) {
   ASSERT_TRUE(clip.ok()) << clip.status();
   EXPECT_THAT(clip->frame_indices, ElementsAre(0, 1, 2));
   EXPECT_TRUE(clip->padded);
+}
+
+// Of 1 x 1 pixel; so many frames at 10 a second, then as many at 5.
+std::vector<uint8_t> SlowingGif(int frames) {
+  std::string gif("GIF89a\x01\0\x01\0\0\0\0", 13);
+  for (int i = 0; i < 2 * frames; ++i) {
+    gif += std::string("\x21\xF9\x04\x04", 4) + (i < frames ? '\x0A' : '\x14') + std::string("\0\0\0", 3);
+    gif += std::string("\x2C\0\0\0\0\x01\0\x01\0\x80\0\0\0\xFF\xFF\xFF\x02\x02\x44\x01\0", 21);
+  }
+  gif += '\x3B';
+  return {gif.begin(), gif.end()};
+}
+
+TEST(Video, AHeaderThatIsSilentIsNoReasonToReadAllOfTheClip) {
+  const VideoLimits limits = {.max_frame_pixels = 1, .max_seconds = 1000, .max_frames = 10'000};
+  const absl::StatusOr<VideoHeader> small = ProbeVideo(SlowingGif(400), limits);
+  ASSERT_TRUE(small.ok()) << small.status();
+  EXPECT_EQ(small->frame_count, 800);
+  EXPECT_NEAR(*small->fps, 6.67, 0.01);
+  const absl::StatusOr<VideoHeader> large = ProbeVideo(SlowingGif(2000), limits);
+  ASSERT_TRUE(large.ok()) << large.status();
+  EXPECT_NEAR(static_cast<double>(large->frame_count), 4000, 40);
+  EXPECT_NEAR(*large->fps, 10, 0.01);  // by its beginning
 }
 
 TEST(Video, TheClipCarriesWhatWasSampled) {
@@ -134,6 +157,22 @@ TEST(Video, LimitsHoldBeforeAnythingIsDecoded) {
   ClipOptions options = kOptions;
   options.max_patches = 10;
   EXPECT_THAT(Message(DecodeVideo(bytes, kLimits, {}, options).status()), HasSubstr("the limit is 10"));
+}
+
+TEST(Video, DecodingEndsWhereverItIsOnceNobodyWaitsForTheClip) {
+  const std::vector<uint8_t> bytes = Sample("pan.mp4");
+  int questions = 0;
+  ClipOptions options = kOptions;
+  options.gone = [&] { return ++questions < 0; };
+  ASSERT_TRUE(DecodeVideo(bytes, kLimits, {}, options).ok());
+  const int all = questions;
+  EXPECT_GE(all, 20);  // 90 packets, first scanned and then decoded
+  for (int last = 1; last <= all; ++last) {
+    questions = 0;
+    options.gone = [&] { return ++questions == last; };
+    EXPECT_TRUE(absl::IsCancelled(DecodeVideo(bytes, kLimits, {}, options).status()));
+    EXPECT_EQ(questions, last);
+  }
 }
 
 TEST(Video, ManyThreadsDecodeAtOnce) {

@@ -27,13 +27,14 @@ class PrepareTest : public testing::Test {
     if (job_) Fail(std::move(job_), absl::OkStatus(), clock_.Now());
   }
 
-  absl::Status Run(v1::Item item) {
+  absl::Status Run(v1::Item item, bool cancelled = false) {
     absl::StatusOr<ItemPlan> plan = CheckItem(item, PuppetInfo(), kSourceLimits);
     if (!plan.ok()) return plan.status();
     v1::EmbedRequest request;
     *request.add_items() = std::move(item);
     call_ = std::make_unique<TestCall>(std::move(request));
     job_ = std::make_unique<Job>(call_->call, 0, *std::move(plan));
+    if (cancelled) call_->call->Cancel();
     return Prepare(*job_, clock_, clock_.Now());
   }
 
@@ -143,6 +144,16 @@ TEST_F(PrepareTest, WhatDoesNotDecodeNamesItsField) {
   EXPECT_THAT(std::string(odd_one.message()), HasSubstr("1"));
   EXPECT_TRUE(Reached(Stage::kDecode));
   EXPECT_FALSE(Reached(Stage::kResize));
+}
+
+TEST_F(PrepareTest, AClipWhoseClientHasGoneIsGivenUp) {
+  for (v1::Item& item :
+       std::vector<v1::Item>{VideoItem(AnimatedGif(64, 96, Colours(9))), FramesItem(64, 96, Colours(3))}) {
+    const absl::Status prepared = Run(std::move(item), /*cancelled=*/true);
+    EXPECT_TRUE(absl::IsCancelled(prepared)) << prepared;
+    EXPECT_EQ(job_->input, nullptr);
+    Fail(std::move(job_), prepared, clock_.Now());
+  }
 }
 
 TEST_F(PrepareTest, WhatAnItemHeldIsFreed) {
