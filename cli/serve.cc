@@ -1,9 +1,5 @@
 #include <grpc/grpc.h>
 
-#include <atomic>
-#include <cstdio>
-#include <cstdlib>
-#include <future>
 #include <memory>
 #include <string>
 #include <utility>
@@ -13,6 +9,7 @@
 #include "cli/command.h"
 #include "cli/format.h"
 #include "cli/parse.h"
+#include "cli/serve_until_stopped.h"
 #include "cli/stop_signals.h"
 #include "cli/threads.h"
 #include "model/load.h"
@@ -75,11 +72,6 @@ absl::Status CheckContradictions(const ServerOptions& options) {
   if (options.max_inflight_bytes == 0) return absl::OkStatus();
   return CheckAtLeast("--max-inflight-bytes", options.max_inflight_bytes, "--max-request-bytes",
                       options.max_request_bytes, "a request of that size would never be admitted");
-}
-
-// "127.0.0.1:0" and the port it became.
-std::string WithPort(const std::string& address, int port) {
-  return absl::StrCat(address.substr(0, address.rfind(':') + 1), port);
 }
 
 class Serve final : public Command {
@@ -214,7 +206,9 @@ class Serve final : public Command {
     options().Add(
         {"device-stall-timeout", "TIME", "0",
          "a forward pass that takes longer is stuck and its device out of service until it ends (0: ten times "
-         "the warm-up, at least 1m; a larger item has more)"},
+         "the warm-up, at least 1m; a larger item has more); a warm-up that takes longer, and longer than 10m, ends "
+         "the "
+         "server"},
         Into(&server_.device_stall_timeout, ParseMilliseconds));
     options().Add(
         {"preprocess-threads", "N", "0", "threads that decode and resize (0: one a core, within the CPU quota)"},
@@ -255,35 +249,7 @@ class Serve final : public Command {
     grpc_init();
     absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(server_, *std::move(encoders));
     if (!server.ok()) return Fail(ExitCode::kFailure, std::string(server.status().message()));
-    return ServeUntilStopped(signals, *std::move(server));
-  }
-
-  ExitCode ServeUntilStopped(StopSignals& signals, const std::shared_ptr<Server>& server) const {
-    struct Stop {
-      std::atomic<bool> begun{false};
-      std::promise<absl::Status> drained;
-    };
-    const auto stop = std::make_shared<Stop>();  // shared, as the server is: the handler may outlive this function
-    std::future<absl::Status> drained = stop->drained.get_future();
-    signals.OnFirst([stop, server] {
-      stop->begun = true;
-      Log(LogLevel::kInfo, "stopping: taking no more work, finishing what was accepted");
-      stop->drained.set_value(server->Drain());
-    });
-    const absl::Status serving = server->WaitUntilServing();
-    if (serving.ok()) {
-      std::printf("vitower: serving on %s, metrics on %s\n", WithPort(server_.listen, server->port()).c_str(),
-                  WithPort(server_.metrics_listen, server->metrics_port()).c_str());
-      std::fflush(stdout);
-    } else if (!stop->begun) {
-      return Fail(ExitCode::kFailure, absl::StrCat("the warm-up failed: ", std::string(serving.message())));
-    }
-    const absl::Status status = drained.get();
-    if (status.ok()) return ExitCode::kOk;
-    // Not by returning: the server's end would wait for the pass that outlasted --drain-timeout.
-    const ExitCode code = Fail(ExitCode::kFailure, std::string(status.message()));
-    std::fflush(nullptr);
-    std::_Exit(static_cast<int>(code));
+    return ServeUntilStopped(signals, *std::move(server), server_);
   }
 
   LoadOptions load_;

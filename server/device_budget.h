@@ -5,16 +5,20 @@
 
 namespace vitower {
 
-// How many patches a device takes in one pass: what was asked for, until it runs out of memory. Then half, at least a
-// sixteenth of all, and after every 16 passes that went well an eighth of all more. Not thread-safe.
+// How many patches a device takes in one pass: what was asked for, until it runs out of memory. Then half of what it
+// had none for, at least a sixteenth of all, and after every 16 passes that went well an eighth of all more. Not
+// thread-safe.
 class DeviceBudget final {
  public:
   explicit DeviceBudget(int64_t full_patches) : full_(full_patches), now_(full_patches) {}
 
   int64_t patches() const { return now_; }
 
-  void Shrink() {
-    now_ = std::max(now_ / 2, Part(16));
+  // There was no memory for a pass of so many patches. One beyond the budget, as an item alone may be, says nothing of
+  // others.
+  void Shrink(int64_t patches) {
+    if (patches > now_) return;
+    now_ = std::min(now_, std::max(patches / 2, Part(16)));
     good_passes_ = 0;
   }
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "server/batcher.h"
@@ -10,25 +11,29 @@
 
 namespace vitower {
 
-// Which devices work. All are taken to until the first news. The queue is open while any does. Thread-safe; calls block
-// for `on_change` only, which hears whether any works after each change, in order.
+// Which encoders work, and on which devices. All are taken to until the first news. The queue is open while any does.
+// Thread-safe; calls block for `on_change` only, which hears whether any works after each change, in order.
 class Devices final {
  public:
-  Devices(size_t count, Batcher& batcher, std::function<void(bool)> on_change);
+  // The device of each encoder: a GPU has more than one.
+  Devices(std::vector<std::string> devices, Batcher& batcher, std::function<void(bool)> on_change);
 
   void Back(size_t index);
   bool AllWork();
 
   struct Loss {
-    int64_t others_left = 0;
-    Jobs orphans;  // what was queued, when the last device goes
+    int64_t encoders_left = 0;
+    int64_t other_devices_left = 0;  // with an encoder that works
+    Jobs orphans;                    // what was queued, when the last encoder goes
   };
   Loss Lost(size_t index);
 
  private:
   void Tell();
   int64_t CountUp() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  int64_t CountOtherDevices(size_t index) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
+  const std::vector<std::string> devices_;
   Batcher& batcher_;
   const std::function<void(bool)> on_change_;
   Mutex telling_;  // taken before mu_, so that the news arrive in order

@@ -53,7 +53,7 @@ bool Lifecycle::Advance(State to) {
 void Lifecycle::SetStuck(bool stuck) {
   {
     MutexLock lock(mu_);
-    if (state_ != State::kServing && state_ != State::kStuck) return;
+    if ((state_ != State::kServing && state_ != State::kStuck) || !warm_up_.ok()) return;
     if (stuck && state_ != State::kStuck) stuck_since_ = clock_.Now();
     state_ = stuck ? State::kStuck : State::kServing;
     if (!leaving_) metrics_.SetState(state_);
@@ -65,8 +65,14 @@ void Lifecycle::FailWarmUp(absl::Status why) {
   {
     MutexLock lock(mu_);
     warm_up_.Update(std::move(why));
+    if (state_ < State::kServing) {
+      state_ = State::kStuck;
+      stuck_since_ = clock_.Now();
+      metrics_.SetState(state_);
+    }
   }
   changed_.NotifyAll();
+  on_change_();
 }
 
 absl::Status Lifecycle::WaitUntilServing() {

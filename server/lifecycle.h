@@ -46,10 +46,10 @@ class Lifecycle final {
   // False, and nothing happens, where `to` is not later than the present state.
   bool Advance(State to);
 
-  // From kServing to kStuck and back; without effect in another state.
+  // From kServing to kStuck and back; without effect in another state, and where the warm-up failed.
   void SetStuck(bool stuck);
 
-  // Keeps the warm-up's failure for WaitUntilServing.
+  // kStuck for good, unless it serves or drains by now. WaitUntilServing tells why.
   void FailWarmUp(absl::Status why);
   absl::Status WaitUntilServing();
 

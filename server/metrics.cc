@@ -2,6 +2,7 @@
 
 #include <array>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "prometheus/counter.h"
@@ -12,6 +13,7 @@
 #include "server/device_stages.h"
 #include "server/item_check.h"
 #include "server/metrics_endpoint.h"
+#include "server/mutex.h"
 #include "server/process_metrics.h"
 #include "server/status_page.h"
 #include "server/version.h"
@@ -68,6 +70,9 @@ std::string Str(std::string_view text) { return std::string(text); }
 }  // namespace
 
 struct Metrics::Impl {
+  Mutex mu;
+  std::map<std::string, std::set<size_t>> encoders_down ABSL_GUARDED_BY(mu);  // by device
+
   std::shared_ptr<Registry> registry = std::make_shared<Registry>();
   std::shared_ptr<prometheus::Collectable> process = MakeProcessMetrics();
 
@@ -218,10 +223,11 @@ void Metrics::SetModel(const EncoderInfo& info, const std::vector<std::string>& 
                      .Name("vitower_device_memory_bytes")
                      .Help("Memory of a device in use, by what for.")
                      .Register(registry);
-  for (const std::string& device : devices) {
+  for (size_t i = 0; i < devices.size(); ++i) {
+    const std::string& device = devices[i];
     memory.Add({{"device", device}, {"kind", "weights"}}).Set(static_cast<double>(info.weight_bytes));
     impl_->busy.Add({{"device", device}});
-    SetDeviceUp(device, false);
+    SetDeviceUp(device, i, false);
     SetDeviceBudget(device, 0);
   }
 }
@@ -250,7 +256,16 @@ void Metrics::SetInFlight(int64_t items, int64_t patches, int64_t bytes) {
   impl_->inflight_bytes.Set(static_cast<double>(bytes));
 }
 
-void Metrics::SetDeviceUp(const std::string& device, bool up) { impl_->up.Add({{"device", device}}).Set(up ? 1 : 0); }
+void Metrics::SetDeviceUp(const std::string& device, size_t encoder, bool up) {
+  MutexLock lock(impl_->mu);
+  std::set<size_t>& down = impl_->encoders_down[device];
+  if (up) {
+    down.erase(encoder);
+  } else {
+    down.insert(encoder);
+  }
+  impl_->up.Add({{"device", device}}).Set(down.empty() ? 1 : 0);
+}
 
 void Metrics::SetDeviceBudget(const std::string& device, int64_t patches) {
   impl_->budget.Add({{"device", device}}).Set(static_cast<double>(patches));

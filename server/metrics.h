@@ -31,7 +31,9 @@ class Metrics final {
   void SetLimits(const ServerOptions& options);
   void SetState(State state);
   void SetInFlight(int64_t items, int64_t patches, int64_t bytes);
-  void SetDeviceUp(const std::string& device, bool up);
+  // `encoder` counts the devices of SetModel, among which a GPU is once for each of its encoders: it is up while all of
+  // them are.
+  void SetDeviceUp(const std::string& device, size_t encoder, bool up);
   void SetDeviceBudget(const std::string& device, int64_t patches);
 
   void CountReceived(int64_t bytes);

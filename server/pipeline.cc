@@ -21,6 +21,12 @@ namespace {
 // Casting is memory-bound: a quarter of the preprocessing threads keeps up with them.
 int ReplyThreads(int preprocess_threads) { return std::max(1, preprocess_threads / 4); }
 
+std::vector<std::string> EachDevice(const std::vector<std::unique_ptr<Encoder>>& encoders) {
+  std::vector<std::string> devices;
+  for (const std::unique_ptr<Encoder>& encoder : encoders) devices.push_back(encoder->info().device);
+  return devices;
+}
+
 std::string_view DropMessage(Fault why) {
   switch (why) {
     case Fault::kExpired:
@@ -52,7 +58,7 @@ Pipeline::Pipeline(Options options, std::vector<std::unique_ptr<Encoder>> encode
       batcher_({options.max_batch_patches, options.max_batch_delay,
                 [this](auto job, Fault why) { Drop(std::move(job), why); }},
                clock),
-      devices_(encoders.size(), batcher_, listeners.on_devices),
+      devices_(EachDevice(encoders), batcher_, listeners.on_devices),
       preprocessing_(
           "preprocess", options.preprocess_threads, [this](auto job) { Preprocess(std::move(job)); },
           [](const Job& job) { return IsClip(job.plan); }) {
@@ -69,12 +75,13 @@ Worker::Parts Pipeline::PartsFor(size_t index, const Listeners& listeners) {
                        metrics_,
                        tracer_,
                        clock_,
+                       index,
                        options_.max_batch_patches,
                        options_.device_stall_timeout,
                        listeners.on_warm,
                        [this](Jobs jobs) { replies_.Post(std::move(jobs)); },
-                       [this, index](Jobs jobs, const absl::Status& why) { OnLost(index, std::move(jobs), why, 1); },
-                       [this, index](Jobs jobs, const absl::Status& why) { OnLost(index, std::move(jobs), why, 2); },
+                       [this, index](Jobs jobs, const absl::Status& why) { OnLost(index, std::move(jobs), why); },
+                       [this, index](Jobs jobs, const absl::Status& why) { OnStuck(index, std::move(jobs), why); },
                        [this, index] { devices_.Back(index); }};
 }
 
@@ -279,13 +286,23 @@ void Pipeline::Drop(std::unique_ptr<Job> job, Fault why) {
   Fail(std::move(job), MakeStatus(why, DropMessage(why)), clock_.Now());
 }
 
-// What one device did not finish another may, once, where at least so many are left: an item that takes devices down
-// must not take them all, and one that makes them hang not the last one.
-void Pipeline::OnLost(size_t index, Jobs jobs, const absl::Status& why, int64_t least_left) {
+void Pipeline::OnLost(size_t index, Jobs jobs, const absl::Status& why) {
   Devices::Loss loss = devices_.Lost(index);
+  const bool again = loss.encoders_left > 0;
+  PassOn(std::move(loss), std::move(jobs), why, again);
+}
+
+// What made a device hang must not take the last one with it.
+void Pipeline::OnStuck(size_t index, Jobs jobs, const absl::Status& why) {
+  Devices::Loss loss = devices_.Lost(index);
+  const bool again = loss.other_devices_left > 1;
+  PassOn(std::move(loss), std::move(jobs), why, again);
+}
+
+// What one encoder did not finish another may, once: an item that takes devices down must not take them all.
+void Pipeline::PassOn(Devices::Loss loss, Jobs jobs, const absl::Status& why, bool again) {
   for (std::unique_ptr<Job>& job : jobs) {
-    const bool again = loss.others_left >= least_left && job->lost_devices++ == 0;
-    if (!again || batcher_.Submit(job)) Lose(std::move(job), why);
+    if (!again || job->lost_devices++ > 0 || batcher_.Submit(job)) Lose(std::move(job), why);
   }
   for (std::unique_ptr<Job>& job : loss.orphans) Lose(std::move(job), why);
 }

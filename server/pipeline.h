@@ -78,7 +78,9 @@ class Pipeline final {
   void Reply(std::unique_ptr<Job> job);
   void Drop(std::unique_ptr<Job> job, Fault why);
   Worker::Parts PartsFor(size_t index, const Listeners& listeners);
-  void OnLost(size_t index, Jobs jobs, const absl::Status& why, int64_t least_left);
+  void OnLost(size_t index, Jobs jobs, const absl::Status& why);
+  void OnStuck(size_t index, Jobs jobs, const absl::Status& why);
+  void PassOn(Devices::Loss loss, Jobs jobs, const absl::Status& why, bool again);
   void Lose(std::unique_ptr<Job> job, const absl::Status& why);
 
   const Options options_;

@@ -43,7 +43,8 @@ struct ServerOptions {
   // that it has begun for so long loses the call. Less: slow clients of large replies are cut off.
   std::chrono::milliseconds client_stall_timeout{300'000};
   // A pass that takes longer is stuck: its device is taken out of service until it comes back. Of a pass that fills
-  // max_batch_patches; a larger item has more, by its work. 0: ten times the warm-up, at least a minute.
+  // max_batch_patches; a larger item has more, by its work. 0: ten times the warm-up, at least a minute. A warm-up has
+  // ten minutes, or this where it is longer: beyond it has failed.
   std::chrono::milliseconds device_stall_timeout{0};
   // PEM files, read again when they change. The key has no password. Without tls_cert calls travel in plain text.
   std::string tls_cert{};       // the server's certificate chain
@@ -87,7 +88,7 @@ class Server {
   // same info but for the device. Fails with a message that names the address or option when it cannot.
   static absl::StatusOr<std::unique_ptr<Server>> Start(ServerOptions options,
                                                        std::vector<std::unique_ptr<Encoder>> encoders);
-  virtual ~Server() = default;  // drains
+  virtual ~Server() = default;  // drains, and waits for a pass or a warm-up that runs
 
   // Blocks until the warm-up is done; its failure is returned here.
   virtual absl::Status WaitUntilServing() = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <exception>
 #include <iterator>
+#include <numeric>
 #include <utility>
 
 #include "server/device_stages.h"
@@ -19,6 +20,12 @@ constexpr int kMostSplits = 32;  // of one batch, two passes each
 constexpr int64_t kTrialPatches = 256;
 constexpr std::chrono::seconds kBetweenTrials{1};
 constexpr std::chrono::seconds kShortestLimit{60};
+constexpr std::chrono::minutes kWarmUpLimit{10};  // libraries that choose and compile kernels take a minute at times
+
+int64_t PatchesOf(const Jobs& jobs) {
+  return std::accumulate(jobs.begin(), jobs.end(), int64_t{0},
+                         [](int64_t sum, const auto& job) { return sum + job->patches(); });
+}
 
 }  // namespace
 
@@ -33,24 +40,29 @@ Worker::Worker(std::unique_ptr<Encoder> encoder, Parts parts)
 void Worker::Run() {
   NameThisThread("worker " + device_);
   WarmUpFirst();
+  if (lost_) Revive();
   while (true) {
     Jobs jobs = parts_.batcher.Pull(budget_.patches());
     if (jobs.empty()) break;
     RunBatch(std::move(jobs));
     if (lost_) Revive();
   }
-  parts_.metrics.SetDeviceUp(device_, false);
+  parts_.metrics.SetDeviceUp(device_, parts_.index, false);
 }
 
 void Worker::WarmUpFirst() {
   const TimePoint began_at = parts_.clock.Now();
+  desk_.Begin({}, std::max<std::chrono::nanoseconds>(parts_.stall_timeout, kWarmUpLimit));
   const absl::Status warm = WarmUp(*encoder_, parts_.budget_patches);
+  lost_ = !desk_.End();
+  warming_ = false;
   full_limit_ = parts_.stall_timeout;
   if (full_limit_.count() == 0) {
     full_limit_ = std::max<std::chrono::nanoseconds>(10 * (parts_.clock.Now() - began_at), kShortestLimit);
   }
   ShowBudget();
-  parts_.metrics.SetDeviceUp(device_, warm.ok());
+  if (lost_) return;
+  parts_.metrics.SetDeviceUp(device_, parts_.index, warm.ok());
   parts_.on_warm(warm);
 }
 
@@ -92,8 +104,8 @@ void Worker::RunPart(Jobs part) {
 void Worker::TracePass(const Jobs& part, const ForwardTimes& times, TimePoint started_at) const {
   Tracer::Ids ids;
   ids.batch = parts_.tracer.NextNumber();
+  ids.patches = PatchesOf(part);
   for (const std::unique_ptr<Job>& job : part) {
-    ids.patches += job->patches();
     parts_.tracer.Wait("queue", job->ready_at, started_at, job->number);
   }
   parts_.tracer.Span("pass", started_at, parts_.clock.Now(), ids);
@@ -124,7 +136,7 @@ void Worker::Isolate(Jobs part, const absl::Status& why) {
       Cat("a pass of ", part.size(), " items failed on ", device_, ": ", std::string(why.message())));
   const bool no_memory = absl::IsResourceExhausted(why);
   if (no_memory) {
-    budget_.Shrink();
+    budget_.Shrink(PatchesOf(part));
     ShowBudget();
   }
   if (!proven_ && (!no_memory || part.size() == 1)) {
@@ -160,10 +172,13 @@ void Worker::Refuse(std::unique_ptr<Job> job, const absl::Status& why) {
 
 // On the watchdog's thread.
 void Worker::OnStall(Jobs jobs, std::chrono::nanoseconds limit) {
-  const std::string message = Cat("device ", device_, " is stuck: a pass has taken more than ", Seconds(limit), " s");
+  const std::string message = Cat("device ", device_, " is stuck: ", warming_ ? "the warm-up" : "a pass",
+                                  " has taken more than ", Seconds(limit), " s");
   Log(LogLevel::kError, message);
-  parts_.metrics.SetDeviceUp(device_, false);
-  parts_.on_stuck(std::move(jobs), MakeStatus(Fault::kNoDevice, message));
+  parts_.metrics.SetDeviceUp(device_, parts_.index, false);
+  const absl::Status why = MakeStatus(Fault::kNoDevice, message);
+  parts_.on_stuck(std::move(jobs), why);
+  if (warming_) parts_.on_warm(why);
 }
 
 // A failure to end in time is a stall, which has told `on_stuck` by the time this returns.
@@ -174,7 +189,7 @@ absl::Status Worker::TryDevice() {
     lost_ = true;
     return absl::OkStatus();
   }
-  parts_.metrics.SetDeviceUp(device_, trial.ok());
+  parts_.metrics.SetDeviceUp(device_, parts_.index, trial.ok());
   return trial;
 }
 

@@ -26,11 +26,13 @@ namespace vitower {
 //   what is not found out by then is refused with the culprits.
 // - Before the first split the device runs a picture of its own. Where that fails too the device is down: all its items
 //   go to `on_lost`, and it tries itself every second until it works again.
-// - Out of memory: the budget is halved for a while (DeviceBudget) and the batch split; an item that does not fit alone
-//   is refused with RESOURCE_EXHAUSTED, if the device still has the memory for a picture of its own: else it is down.
+// - Out of memory: the budget is smaller for a while (DeviceBudget) and the batch split; an item that does not fit
+//   alone is refused with RESOURCE_EXHAUSTED, if the device still has the memory for a picture of its own: else it is
+//   down.
 // - A pass that outlasts its limit is stuck: the watchdog hands its items and those that wait behind it to `on_stuck`.
 //   When it returns after all, the device tries itself and comes back. The limit grows with the work of a pass beyond
 //   that of a full budget.
+// - A warm-up that outlasts its own limit, ten minutes or `stall_timeout` where that is longer, is told of as failed.
 //
 // The destructor joins, so it blocks for as long as a running pass; stop the batcher first.
 class Worker final {
@@ -40,9 +42,10 @@ class Worker final {
     Metrics& metrics;
     Tracer& tracer;
     Clock& clock;
+    size_t index = 0;  // among the workers
     int64_t budget_patches = 0;
     std::chrono::nanoseconds stall_timeout{0};  // of a full budget; 0: ten times the warm-up, at least a minute
-    std::function<void(absl::Status)> on_warm;  // once, on the worker's thread
+    std::function<void(absl::Status)> on_warm;  // once, on the worker's thread, or the watchdog's where it hangs
     std::function<void(Jobs)> on_done;          // jobs whose rows are in job->forward; on the worker's thread
     // The device is down, and why: it fails, on the worker's thread; it hangs, on the watchdog's.
     std::function<void(Jobs, absl::Status)> on_lost;
@@ -77,6 +80,7 @@ class Worker final {
   int splits_ = 0;       // of the present batch
   bool proven_ = false;  // the device ran something since the batch was begun
   bool lost_ = false;    // and gave its jobs away
+  bool warming_ = true;  // changed while no pass runs: the watchdog reads it while one does
 
   PassDesk desk_;
   std::jthread thread_;  // last: it uses all of the above

@@ -157,6 +157,7 @@ TEST_F(ServerLifecycleTest, AFailedWarmUpIsReportedAndNothingIsServed) {
   Start();
   EXPECT_THAT(std::string(server_->WaitUntilServing().message()), HasSubstr("secret reason"));
   EXPECT_EQ(CheckHealth(NewChannel(), ""), Health::kNotServing);
+  EXPECT_EQ(Metric("vitower_state{state=\"stuck\"}"), 1);
 }
 
 TEST_F(ServerLifecycleTest, ADrainUnderLoadLosesNothingThatWasAccepted) {

@@ -122,6 +122,18 @@ TEST_F(LifecycleTest, WaitUntilServingReturnsTheWarmUpsFailure) {
   EXPECT_EQ(waited.get(), absl::InternalError("no memory"));
 }
 
+TEST_F(LifecycleTest, AFailedWarmUpIsStuckForGood) {
+  lifecycle_.Advance(State::kWarming);
+  lifecycle_.FailWarmUp(absl::UnavailableError("it hangs"));
+  EXPECT_EQ(lifecycle_.state(), State::kStuck);
+  EXPECT_EQ(lifecycle_.Enter(TestCall(1).call)->fault, Fault::kNoDevice);
+  EXPECT_THAT(metrics_.Text(), HasSubstr("vitower_state{state=\"stuck\"} 1\n"));
+  lifecycle_.SetStuck(false);
+  EXPECT_FALSE(lifecycle_.Advance(State::kServing));
+  clock_.Advance(120s);
+  EXPECT_FALSE(lifecycle_.Alive());
+}
+
 TEST_F(LifecycleTest, WaitUntilServingEndsWithADrain) {
   auto waited = std::async(std::launch::async, [&] { return lifecycle_.WaitUntilServing(); });
   lifecycle_.Advance(State::kDraining);

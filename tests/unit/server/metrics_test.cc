@@ -91,6 +91,21 @@ TEST_F(MetricsTest, KnownSeriesExistFromTheStart) {
   EXPECT_THAT(text, HasSubstr("vitower_device_busy_seconds_total{device=\"puppet:0\"} 0\n"));
 }
 
+TEST_F(MetricsTest, ADeviceIsUpWhileAllItsEncodersAre) {
+  Metrics metrics;
+  metrics.SetModel(PuppetInfo(), {"cuda:0", "cuda:0"});
+  const auto up = [&metrics] {
+    return testing::Value(metrics.Text(), HasSubstr("vitower_device_up{device=\"cuda:0\"} 1\n"));
+  };
+  metrics.SetDeviceUp("cuda:0", 0, true);
+  EXPECT_FALSE(up());
+  metrics.SetDeviceUp("cuda:0", 1, true);
+  EXPECT_TRUE(up());
+  metrics.SetDeviceUp("cuda:0", 0, false);
+  metrics.SetDeviceUp("cuda:0", 1, true);
+  EXPECT_FALSE(up());
+}
+
 TEST_F(MetricsTest, AStageIsCountedInItsOwnSeries) {
   metrics_.ObserveStage(Stage::kResize, 0.5);
   EXPECT_THAT(metrics_.Text(), HasSubstr("vitower_stage_duration_seconds_sum{stage=\"resize\"} 0.5\n"));

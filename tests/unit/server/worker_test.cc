@@ -27,16 +27,20 @@ class WorkerTest : public testing::Test {
   }
 
   void StartWorker() {
+    StartWarmUp();
+    ASSERT_TRUE(warm_.get_future().get().ok());
+  }
+  void StartWarmUp() {
     const auto lose = [this](Jobs jobs, const absl::Status& why) {
       Answer(std::move(jobs), why);
       lost_.set_value(why);
     };
-    worker_ = std::make_unique<Worker>(MakePuppetEncoder(puppet_),
-                                       Worker::Parts{batcher_, metrics_, tracer_, clock_, kBudget, /*stall_timeout=*/0s,
-                                                     [this](const absl::Status& warm) { warm_.set_value(warm); },
-                                                     [this](Jobs jobs) { Answer(std::move(jobs), absl::OkStatus()); },
-                                                     lose, lose, [this] { back_.set_value(); }});
-    ASSERT_TRUE(warm_.get_future().get().ok());
+    worker_ = std::make_unique<Worker>(
+        MakePuppetEncoder(puppet_),
+        Worker::Parts{batcher_, metrics_, tracer_, clock_, /*index=*/0, kBudget, /*stall_timeout=*/0s,
+                      [this](const absl::Status& warm) { warm_.set_value(warm); },
+                      [this](Jobs jobs) { Answer(std::move(jobs), absl::OkStatus()); }, lose, lose,
+                      [this] { back_.set_value(); }});
   }
   void Answer(Jobs jobs, const absl::Status& status) {
     for (std::unique_ptr<Job>& job : jobs) Fail(std::move(job), status, clock_.Now());
@@ -163,7 +167,7 @@ TEST_F(WorkerTest, OutOfMemoryShrinksTheBudgetAndEveryItemIsEmbedded) {
   Finish();
   EXPECT_EQ(CodesOf(call, 32, 0).size(), 32U);
   EXPECT_EQ(puppet_->passes(), 1U + 1 + 1 + 2 + 4);  // warm-up, the held one, all, halves, quarters
-  EXPECT_THAT(metrics_.Text(), HasSubstr(BudgetLine(kBudget / 8)));
+  EXPECT_THAT(metrics_.Text(), HasSubstr(BudgetLine(kBudget / 4)));
 }
 
 TEST_F(WorkerTest, AnItemWithoutMemoryAloneIsRefusedForThat) {
@@ -174,6 +178,7 @@ TEST_F(WorkerTest, AnItemWithoutMemoryAloneIsRefusedForThat) {
   Finish();
   EXPECT_EQ(CodesOf(call, 2, 8).size(), 2U);
   EXPECT_THAT(call.call->answers()[0].result.status().message(), HasSubstr("no memory for the 264 patches"));
+  EXPECT_THAT(metrics_.Text(), HasSubstr(BudgetLine(kBudget)));
 }
 
 TEST_F(WorkerTest, AStuckPassGivesItsItemsAwayAndTheDeviceComesBackWithIt) {
@@ -196,6 +201,22 @@ TEST_F(WorkerTest, AStuckPassGivesItsItemsAwayAndTheDeviceComesBackWithIt) {
   Finish();
 }
 
+TEST_F(WorkerTest, AWarmUpThatHangsIsToldOfAsFailedOnce) {
+  puppet_->Hold();
+  StartWarmUp();
+  puppet_->AwaitPasses(1);
+  clock_.AwaitWaiter();
+  auto warm = warm_.get_future();
+  clock_.Advance(599s);
+  EXPECT_EQ(warm.wait_for(0s), std::future_status::timeout);
+  clock_.Advance(1s);
+  EXPECT_THAT(std::string(warm.get().message()), HasSubstr("is stuck: the warm-up has taken more than 600"));
+  EXPECT_TRUE(absl::IsUnavailable(lost_.get_future().get()));
+  puppet_->Release();
+  back_.get_future().get();
+  Finish();
+}
+
 TEST_F(WorkerTest, ALargeItemMayTakeLongerThanAFullBudget) {
   StartWorker();
   puppet_->Hold();
@@ -215,7 +236,7 @@ TEST_F(WorkerTest, ALargeItemMayTakeLongerThanAFullBudget) {
 TEST(DeviceBudget, HalvesDownToASixteenthAndGrowsByAnEighthEverySixteenPasses) {
   DeviceBudget budget(1024);
   for (const int64_t expected : {512, 256, 128, 64, 64}) {
-    budget.Shrink();
+    budget.Shrink(budget.patches());
     EXPECT_EQ(budget.patches(), expected);
   }
   for (const int64_t expected : {64 + 128, 64 + 256}) {
@@ -226,6 +247,18 @@ TEST(DeviceBudget, HalvesDownToASixteenthAndGrowsByAnEighthEverySixteenPasses) {
   }
   for (int i = 0; i < 1000; ++i) budget.PassWentWell();
   EXPECT_EQ(budget.patches(), 1024);
+}
+
+TEST(DeviceBudget, FollowsFromWhatThereWasNoMemoryFor) {
+  DeviceBudget budget(1024);
+  budget.Shrink(1025);
+  EXPECT_EQ(budget.patches(), 1024);
+  budget.Shrink(600);
+  EXPECT_EQ(budget.patches(), 300);
+  budget.Shrink(8);
+  EXPECT_EQ(budget.patches(), 64);
+  budget.Shrink(60);
+  EXPECT_EQ(budget.patches(), 64);
 }
 
 class WarmUpTest : public testing::TestWithParam<int64_t> {};
