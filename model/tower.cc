@@ -12,6 +12,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <new>
 #include <string>
 #include <utility>
 
@@ -102,6 +103,13 @@ HostTensor ToHost(const at::Tensor& tensor, DType dtype) {
   host.cols = owner->size(1);
   host.dtype = dtype;
   return host;
+}
+
+// The error of torch's own allocator has no type: only its text tells it.
+absl::Status FailedPass(const std::string& why) {
+  const std::string message = absl::StrCat("forward pass: ", why);
+  const bool no_memory = why.find("can't allocate memory") != std::string::npos;
+  return no_memory ? absl::ResourceExhaustedError(message) : absl::InternalError(message);
 }
 
 class CpuTower final : public Encoder {
@@ -298,8 +306,10 @@ absl::StatusOr<EncodedBatch> CpuTower::Forward(absl::Span<const TowerInput> item
     const c10::InferenceMode inference;
     at::set_num_threads(threads_);  // of the calling thread's pool, too
     return Run(items, wanted);
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("forward pass: out of memory");
   } catch (const c10::Error& e) {
-    return absl::InternalError(absl::StrCat("forward pass: ", e.what_without_backtrace()));
+    return FailedPass(e.what_without_backtrace());
   } catch (const std::exception& e) {
     return absl::InternalError(absl::StrCat("forward pass: ", e.what()));
   }

@@ -169,6 +169,20 @@ TEST(EncoderDeathTest, RandomWeightsThatMemoryCannotHoldAreRefused) {
   };
   EXPECT_EXIT(load(), testing::ExitedWithCode(0), "RESOURCE_EXHAUSTED: random:32b: out of memory");
 }
+
+TEST(EncoderDeathTest, ABatchThatMemoryCannotHoldIsRefusedAsThatAndASmallerOnePasses) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  const auto run = [] {
+    const auto encoder = TinyEncoder(DType::kBf16);
+    const Frames item = RandomStill(16, 16, 1);
+    Encode(*encoder, {&item});
+    LimitAddressSpace(/*more_bytes=*/64 << 20);
+    const std::vector<TowerInput> many(256, &item);  // 200 MB of patches
+    std::cerr << encoder->Forward(many, kAllOutputs).status() << std::endl;
+    std::_Exit(encoder->Forward({&item}, kAllOutputs).ok() ? 0 : 1);
+  };
+  EXPECT_EXIT(run(), testing::ExitedWithCode(0), "RESOURCE_EXHAUSTED: forward pass: .*memory");
+}
 #endif
 
 }  // namespace
