@@ -1,16 +1,23 @@
 #include "server/log.h"
 
 #include <grpc/support/log.h>
+#include <limits.h>
+#include <poll.h>
 #include <spdlog/formatter.h>
-#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <ctime>
 #include <memory>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 
 #include "server/text.h"
 
@@ -76,6 +83,47 @@ class TextFormatter final : public spdlog::formatter {
   std::unique_ptr<spdlog::formatter> clone() const override { return std::make_unique<TextFormatter>(); }
 };
 
+// Writes to stderr and never waits for whoever reads it: lines for which there is no room in its pipe are lost, and the
+// next that is written follows one that says how many.
+class StderrSink final : public spdlog::sinks::base_sink<std::mutex> {
+ private:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    if (lost_ > 0 && Write(LostLine(message.logger_name))) lost_ = 0;
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    if (lost_ > 0 || !Write(line)) ++lost_;
+  }
+  void flush_() override {}
+
+  spdlog::memory_buf_t LostLine(spdlog::string_view_t logger_name) {
+    const std::string text = Cat(lost_, " lines of the log were lost: nobody read them");
+    const std::string_view request_id = std::exchange(current_request_id, {});
+    spdlog::memory_buf_t line;
+    formatter_->format(spdlog::details::log_msg(logger_name, spdlog::level::warn, text), line);
+    current_request_id = request_id;
+    return line;
+  }
+
+  // A pipe that can be written to takes PIPE_BUF bytes at least. A line that ends in the middle gets its end later.
+  bool Write(const spdlog::memory_buf_t& line) {
+    std::string text = (cut_ ? "\n" : "") + std::string(line.data(), line.size());
+    for (size_t begin = 0; begin < text.size();) {
+      pollfd target{STDERR_FILENO, POLLOUT, 0};
+      const size_t size = std::min<size_t>(text.size() - begin, PIPE_BUF);
+      const bool ready = poll(&target, 1, /*timeout=*/0) == 1 && (target.revents & POLLOUT) != 0;
+      const ssize_t written = ready ? write(STDERR_FILENO, text.data() + begin, size) : -1;
+      cut_ = begin > 0 || cut_;
+      if (written <= 0) return false;
+      begin += static_cast<size_t>(written);
+    }
+    cut_ = false;
+    return true;
+  }
+
+  int64_t lost_ = 0;
+  bool cut_ = false;
+};
+
 LogLevel LevelOf(gpr_log_severity severity) {
   switch (severity) {
     case GPR_LOG_SEVERITY_DEBUG:
@@ -101,14 +149,13 @@ void LogForGrpc(gpr_log_func_args* args) {
 }  // namespace
 
 void InitLogging(LogFormat format, LogLevel level) {
-  auto logger = std::make_shared<spdlog::logger>("vitower", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  auto logger = std::make_shared<spdlog::logger>("vitower", std::make_shared<StderrSink>());
   if (format == LogFormat::kJson) {
     logger->set_formatter(std::make_unique<JsonFormatter>());
   } else {
     logger->set_formatter(std::make_unique<TextFormatter>());
   }
   logger->set_level(ToSpdlog(level));
-  logger->flush_on(spdlog::level::trace);
   spdlog::set_default_logger(std::move(logger));
   gpr_set_log_function(LogForGrpc);
 }

@@ -3,8 +3,12 @@
 #include <gmock/gmock.h>
 #include <grpc/support/log.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <future>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
 
 namespace vitower {
@@ -48,6 +52,50 @@ TEST(Log, BelowTheLevelNothingIsWritten) {
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
   EXPECT_FALSE(ShouldLog(LogLevel::kInfo));
   EXPECT_TRUE(ShouldLog(LogLevel::kError));
+}
+
+// stderr as a pipe that is read only when it is asked to be.
+class StderrPipe final {
+ public:
+  StderrPipe() : stderr_(dup(STDERR_FILENO)) {
+    int ends[2];
+    EXPECT_EQ(pipe(ends), 0);
+    read_end_ = ends[0];
+    dup2(ends[1], STDERR_FILENO);
+    close(ends[1]);
+  }
+  ~StderrPipe() {
+    dup2(stderr_, STDERR_FILENO);
+    close(stderr_);
+    close(read_end_);
+  }
+  std::string Read() const {
+    std::string text(1 << 20, '\0');
+    text.resize(static_cast<size_t>(std::max<ssize_t>(read(read_end_, text.data(), text.size()), 0)));
+    return text;
+  }
+
+ private:
+  const int stderr_;
+  int read_end_ = -1;
+};
+
+TEST(Log, NobodyWaitsForAStderrThatIsNotRead) {
+  const StderrPipe pipe;
+  InitLogging(LogFormat::kJson, LogLevel::kInfo);
+  auto logged = std::async(std::launch::async, [] {
+    for (int i = 0; i < 2000; ++i) Log(LogLevel::kInfo, std::string(i == 1000 ? 200'000 : 200, 'x'), "id-3");
+  });
+  EXPECT_EQ(logged.wait_for(std::chrono::seconds(20)), std::future_status::ready);
+  std::string text = pipe.Read();
+  Log(LogLevel::kInfo, "read again");
+  text += pipe.Read();
+  EXPECT_THAT(text, HasSubstr(" lines of the log were lost: nobody read them\"}\n"));
+  EXPECT_THAT(text, HasSubstr("\"message\":\"read again\"}\n"));
+  std::istringstream lines(text);
+  int parsed = 0;
+  for (std::string line; std::getline(lines, line);) parsed += nlohmann::json::accept(line) ? 1 : 0;
+  EXPECT_GT(parsed, 100);
 }
 
 TEST(Log, LinesOfGrpcAreJsonToo) {
