@@ -84,13 +84,20 @@ bool ReadEnvelope(CodedInputStream& in, StreamRequest& request, ByteRange& paylo
   return in.ConsumedEntireMessage();
 }
 
+// Of the bytes [begin, end). A few of them are copied: a slice of theirs would keep the whole of gRPC's buffer alive.
+grpc::Slice SubSlice(const grpc::Slice& slice, size_t begin, size_t end) {
+  constexpr size_t kWorthKeeping = 4096;
+  if (end - begin >= kWorthKeeping) return slice.sub(begin, end);
+  return grpc::Slice(slice.begin() + begin, end - begin);
+}
+
 std::vector<grpc::Slice> Cut(const std::vector<grpc::Slice>& slices, const ByteRange& range) {
   std::vector<grpc::Slice> cut;
   uint64_t at = 0;
   for (const grpc::Slice& slice : slices) {
     const uint64_t begin = std::max(at, range.begin);
     const uint64_t end = std::min(at + slice.size(), range.begin + range.length);
-    if (begin < end) cut.push_back(slice.sub(begin - at, end - at));
+    if (begin < end) cut.push_back(SubSlice(slice, begin - at, end - at));
     at += slice.size();
   }
   return cut;

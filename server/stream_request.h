@@ -10,7 +10,8 @@
 namespace vitower {
 
 // One EmbedStreamRequest, its envelope parsed and its payload left as it came: the payload's slices share gRPC's
-// memory, so that an item's bytes are copied once, when the item is parsed, in however many parts it came.
+// memory, but for those of less than 4 KiB, so that an item's bytes are copied once, when the item is parsed, in
+// however many parts it came.
 struct StreamRequest {
   enum class Body { kNone, kItem, kPart };
 

@@ -46,6 +46,24 @@ TEST(ParseStreamRequest, FindsAnItemHoweverTheMessageIsSliced) {
   }
 }
 
+TEST(ParseStreamRequest, AFewBytesDoNotKeepTheBufferTheyCameIn) {
+  for (const auto& [size, shared] : {std::pair{size_t{4000}, false}, {size_t{5000}, true}}) {
+    v1::EmbedStreamRequest message;
+    message.mutable_part()->set_data(std::string(size, 'x'));
+    bool freed = false;
+    std::string bytes = message.SerializeAsString();
+    std::optional<StreamRequest> request;
+    {
+      const auto free = [](void* flag) { *static_cast<bool*>(flag) = true; };
+      const grpc::Slice slice(bytes.data(), bytes.size(), free, &freed);
+      grpc::ByteBuffer buffer(&slice, 1);
+      request = ParseStreamRequest(buffer);
+    }
+    EXPECT_EQ(freed, !shared) << size;
+    EXPECT_EQ(PayloadText(request->payload), std::string(size, 'x'));
+  }
+}
+
 TEST(ParseStreamRequest, FindsAPart) {
   v1::EmbedStreamRequest message;
   message.set_key(3);
