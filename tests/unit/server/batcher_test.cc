@@ -213,35 +213,62 @@ TEST_F(BatcherTest, NoQueueNeedsMorePullsThanTheBound) {
   }
 }
 
-// The bound of the class comment for one worker under a full queue of all priorities and sizes that never ends.
-TEST_F(BatcherTest, NoJobWaitsLongerThanTheFormulaSays) {
-  constexpr int64_t kQueue = 1000;
-  constexpr auto kPass = 1s;
-  std::mt19937 random(11);
-  TestCall call(20'000);
-  int64_t queued = 0;
-  std::chrono::nanoseconds longest{0};
-  for (size_t pulls = 0, next = 0; pulls < 1000; ++pulls) {
+// A queue of all priorities and sizes that never ends, and who pulls from it.
+struct Load {
+  int64_t workers;
+  bool in_step;  // all workers begin their passes together, else one after the other
+  std::chrono::nanoseconds max_delay;
+  int64_t queue_patches;
+};
+class FormulaTest : public BatcherTest, public testing::WithParamInterface<Load> {
+ protected:
+  FormulaTest() : BatcherTest(GetParam().max_delay) {}
+
+  void Fill(const TestCall& call) {
+    const int64_t queue = GetParam().queue_patches;
     while (true) {
-      const int64_t size = 4 + 2 * static_cast<int64_t>(random() % 60);
-      if (queued + size > kQueue) break;
-      std::unique_ptr<Job> job = MakeJob(call, next++, size, static_cast<Priority>(random() % 3));
+      const int64_t size = std::min<int64_t>(4 + 2 * static_cast<int64_t>(random_() % 60), queue / 4 * 2);
+      if (queued_ + size > queue) return;
+      std::unique_ptr<Job> job = MakeJob(call, next_++, size, static_cast<Priority>(random_() % 3));
       ASSERT_EQ(batcher_.Submit(job), std::nullopt);
-      queued += size;
+      queued_ += size;
     }
+  }
+  void PullOnce() {
     for (std::unique_ptr<Job>& job : batcher_.Pull(100)) {
       const std::chrono::nanoseconds penalty = job->plan.priority == Priority::kHigh     ? 0s
                                                : job->plan.priority == Priority::kNormal ? 1s
                                                                                          : 10s;
-      longest = std::max(longest, clock_.Now() - job->ready_at - penalty);
-      queued -= job->patches();
+      longest_ = std::max(longest_, clock_.Now() - job->ready_at - penalty);
+      queued_ -= job->patches();
       Fail(std::move(job), absl::OkStatus(), clock_.Now());
     }
-    clock_.Advance(kPass);
   }
-  EXPECT_LE(longest, (2 * kQueue / 100 + 2) * kPass);
-  EXPECT_GT(longest, kQueue / 100 / 2 * kPass);
+
+  std::mt19937 random_{11};
+  int64_t queued_ = 0;
+  std::chrono::nanoseconds longest_{0};
+};
+
+// The bound of the class comment.
+TEST_P(FormulaTest, NoJobWaitsLongerThanItSays) {
+  constexpr std::chrono::nanoseconds kPass = 1s;
+  const auto& [workers, in_step, max_delay, queue] = GetParam();
+  TestCall call(20'000);
+  for (int64_t pulls = 1; pulls <= 1000; ++pulls) {
+    Fill(call);
+    if (queued_ < 100) clock_.Advance(max_delay);  // a pull would wait
+    PullOnce();
+    if (!in_step) clock_.Advance(kPass / workers);
+    if (in_step && pulls % workers == 0) clock_.Advance(kPass);
+  }
+  const std::chrono::nanoseconds bound = max_delay + kPass * 2 * queue / (100 * workers) + 2 * kPass;
+  EXPECT_LE(longest_, bound);
+  EXPECT_GT(longest_, bound / 8);
 }
+INSTANTIATE_TEST_SUITE_P(Loads, FormulaTest,
+                         testing::Values(Load{1, true, 0s, 1000}, Load{3, true, 0s, 1000}, Load{3, false, 0s, 1000},
+                                         Load{2, false, 5s, 1000}, Load{1, true, 5s, 80}, Load{2, false, 5s, 80}));
 
 TEST_F(BatcherTest, CallsAreSplitOverBatchesAndBatchesMadeOfPartsOfManyCalls) {
   std::vector<std::unique_ptr<TestCall>> calls;
