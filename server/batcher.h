@@ -29,7 +29,8 @@ namespace vitower {
 // so two batches in a row hold more than B of what was before us; one pass may be running when we come.)
 //
 // Jobs whose client is gone or whose deadline has passed are handed to `drop` when a pull meets them.
-// Thread-safe. Pull blocks until there is work; `drop` is called on the pulling thread, without a lock.
+// Thread-safe. Pull blocks until there is work; `drop` is called on the pulling thread, which may have work for its
+// device: it must be quick. Without a lock.
 // Not for work that has to keep its order: larger jobs are overtaken.
 class Batcher final {
  public:

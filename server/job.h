@@ -69,6 +69,7 @@ class Job final {
   uint64_t number = 0;                           // in traces
   int lost_devices = 0;                          // that took the item and did not give it back
   std::shared_ptr<const ForwardResult> forward;  // set by the worker
+  std::optional<Fault> dropped;                  // why there is none
   std::unique_ptr<CacheClaim> cache_claim;       // where others may wait for this one's answer
   size_t batch_index = 0;                        // in `forward`
 

@@ -40,6 +40,13 @@ std::string_view DropMessage(Fault why) {
   }
 }
 
+// As the cache keeps it.
+std::shared_ptr<const v1::Result> WithoutTimes(const v1::Result& result) {
+  auto kept = std::make_shared<v1::Result>(result);
+  kept->clear_times();
+  return kept;
+}
+
 void SetDeviceTimes(const ForwardTimes& times, StageTimes& spent) {
   for (const auto& [stage, time] : kDeviceStages) spent.Set(stage, times.*time);
 }
@@ -56,7 +63,7 @@ Pipeline::Pipeline(Options options, std::vector<std::unique_ptr<Encoder>> encode
       admission_(options.admission, metrics, clock),
       replies_("reply", ReplyThreads(options.preprocess_threads), [this](auto job) { Reply(std::move(job)); }),
       batcher_({options.max_batch_patches, options.max_batch_delay,
-                [this](auto job, Fault why) { Drop(std::move(job), why); }},
+                [this](auto job, Fault why) { DropLater(std::move(job), why); }},
                clock),
       devices_(EachDevice(encoders), batcher_, listeners.on_devices),
       preprocessing_(
@@ -88,6 +95,7 @@ Worker::Parts Pipeline::PartsFor(size_t index, const Listeners& listeners) {
 Pipeline::~Pipeline() { Stop(); }
 
 void Pipeline::Stop() {
+  if (cache_) cache_->Stop();
   {
     MutexLock lock(orphans_mu_);
     stopping_ = true;
@@ -174,7 +182,7 @@ void Pipeline::Preprocess(std::unique_ptr<Job> job) {
   TimePoint began_at = clock_.Now();
   job->times.Set(Stage::kAdmit, began_at - job->call().start().parsed_at);
   if (const std::optional<Fault> gone = job->Gone(began_at)) return Drop(std::move(job), *gone);
-  if (cache_) {
+  if (cache_ && !job->cache_claim) {
     job = LookUp(std::move(job));
     if (!job) return;
     began_at = job->ready_at;
@@ -215,17 +223,6 @@ void Pipeline::AnswerFromCache(std::unique_ptr<Job> job, const v1::Result& cache
   Answer(std::move(job), ItemAnswer{std::move(result), times, now});
 }
 
-// With the cache, and with those that waited for it.
-void Pipeline::Share(Job& job, const v1::Result& result) {
-  auto kept = std::make_shared<v1::Result>(result);
-  kept->clear_times();
-  for (std::unique_ptr<Job>& waiting : job.cache_claim->Keep(kept)) {
-    waiting->times.Set(Stage::kQueue, clock_.Now() - waiting->ready_at);
-    AnswerFromCache(std::move(waiting), *kept);
-  }
-}
-
-// The first of them becomes the one that the others wait for.
 void Pipeline::OnOrphans(Jobs jobs) {
   {
     MutexLock lock(orphans_mu_);
@@ -263,6 +260,10 @@ absl::Status Pipeline::Settle(Job& job, const GridThw& expected) {
 }
 
 void Pipeline::Reply(std::unique_ptr<Job> job) {
+  if (job->dropped) {
+    const Fault why = *job->dropped;
+    return Drop(std::move(job), why);
+  }
   job->input.reset();
   SetDeviceTimes(job->forward->batch.times, job->times);
   const TimePoint began_at = clock_.Now();
@@ -274,16 +275,31 @@ void Pipeline::Reply(std::unique_ptr<Job> job) {
         job->call().start().request_id);
     return Fail(std::move(job), result.status(), clock_.Now());
   }
-  if (job->cache_claim) Share(*job, *result);
+  std::shared_ptr<const v1::Result> kept;
+  Jobs waiting;
+  if (job->cache_claim) {
+    kept = WithoutTimes(*result);
+    waiting = job->cache_claim->Keep(kept);
+  }
   const TimePoint downloaded_at = job->forward->downloaded_at;
   job->forward.reset();
   const StageTimes times = job->times;
   Answer(std::move(job), ItemAnswer{*std::move(result), times, downloaded_at});
+  for (std::unique_ptr<Job>& other : waiting) {
+    other->times.Set(Stage::kQueue, clock_.Now() - other->ready_at);
+    AnswerFromCache(std::move(other), *kept);
+  }
 }
 
 void Pipeline::Drop(std::unique_ptr<Job> job, Fault why) {
   metrics_.CountDropped(why);
   Fail(std::move(job), MakeStatus(why, DropMessage(why)), clock_.Now());
+}
+
+// On a worker's thread, whose device waits.
+void Pipeline::DropLater(std::unique_ptr<Job> job, Fault why) {
+  job->dropped = why;
+  replies_.Post(std::move(job));
 }
 
 void Pipeline::OnLost(size_t index, Jobs jobs, const absl::Status& why) {

@@ -71,12 +71,12 @@ class Pipeline final {
   void Preprocess(std::unique_ptr<Job> job);
   std::unique_ptr<Job> LookUp(std::unique_ptr<Job> job);
   void AnswerFromCache(std::unique_ptr<Job> job, const v1::Result& cached);
-  void Share(Job& job, const v1::Result& result);
   void OnOrphans(Jobs jobs);
   void TracePreparation(const Job& job, TimePoint began_at);
   absl::Status Settle(Job& job, const GridThw& expected);
   void Reply(std::unique_ptr<Job> job);
   void Drop(std::unique_ptr<Job> job, Fault why);
+  void DropLater(std::unique_ptr<Job> job, Fault why);
   Worker::Parts PartsFor(size_t index, const Listeners& listeners);
   void OnLost(size_t index, Jobs jobs, const absl::Status& why);
   void OnStuck(size_t index, Jobs jobs, const absl::Status& why);

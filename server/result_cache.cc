@@ -1,5 +1,6 @@
 #include "server/result_cache.h"
 
+#include <iterator>
 #include <utility>
 
 namespace vitower {
@@ -26,7 +27,7 @@ std::shared_ptr<const v1::Result> ResultCache::Find(const ItemKey& key, std::uni
     metrics_.CountCacheHit();
     return nullptr;
   }
-  in_flight_.emplace(key, Jobs());
+  in_flight_[key];
   job->cache_claim = std::make_unique<CacheClaim>(*this, key);
   metrics_.CountCacheMiss();
   return nullptr;
@@ -48,16 +49,31 @@ void ResultCache::GiveUp(const ItemKey& key) {
   Jobs orphans;
   {
     MutexLock lock(mu_);
-    orphans = TakeWaiting(key);
+    orphans = stopped_ ? TakeWaiting(key) : TakeNextFirst(key);
   }
   if (!orphans.empty()) on_orphans_(std::move(orphans));
 }
 
+void ResultCache::Stop() {
+  MutexLock lock(mu_);
+  stopped_ = true;
+}
+
 Jobs ResultCache::TakeWaiting(const ItemKey& key) {
   const auto found = in_flight_.find(key);
-  Jobs waiting = std::move(found->second);
+  Jobs waiting(std::make_move_iterator(found->second.begin()), std::make_move_iterator(found->second.end()));
   in_flight_.erase(found);
   return waiting;
+}
+
+Jobs ResultCache::TakeNextFirst(const ItemKey& key) {
+  std::deque<std::unique_ptr<Job>>& waiting = in_flight_.find(key)->second;
+  if (waiting.empty()) return TakeWaiting(key);
+  Jobs first;
+  first.push_back(std::move(waiting.front()));
+  waiting.pop_front();
+  first.front()->cache_claim = std::make_unique<CacheClaim>(*this, key);
+  return first;
 }
 
 void ResultCache::EvictOldest() {

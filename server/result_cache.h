@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <list>
 #include <map>
@@ -21,13 +22,17 @@ class CacheClaim;
 // its claims. Not for answers that depend on more than the item and the model.
 class ResultCache final {
  public:
-  // Holds at most `capacity_bytes`, what it needs itself for an entry included. `on_orphans` takes jobs whose first
-  // ended without an answer: on the thread that ended it, without a lock.
+  // Holds at most `capacity_bytes`, what it needs itself for an entry included. Where a first ends without an answer,
+  // `on_orphans` takes the one that has waited longest, which is the first now and has the claim; once stopped it takes
+  // all that wait, without one. On the thread that ended the first, without a lock.
   ResultCache(int64_t capacity_bytes, Metrics& metrics, std::function<void(Jobs)> on_orphans);
 
   // The answer, where it is here. Else the job is taken where another is making it, and is the first to make it, with a
   // claim to that, where none is.
   std::shared_ptr<const v1::Result> Find(const ItemKey& key, std::unique_ptr<Job>& job);
+
+  // Nobody is to become a first any more. Idempotent.
+  void Stop();
 
  private:
   friend class CacheClaim;
@@ -40,6 +45,7 @@ class ResultCache final {
   Jobs Keep(const ItemKey& key, std::shared_ptr<const v1::Result> result);
   void GiveUp(const ItemKey& key);
   Jobs TakeWaiting(const ItemKey& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Jobs TakeNextFirst(const ItemKey& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void EvictOldest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const int64_t capacity_bytes_;
@@ -50,11 +56,12 @@ class ResultCache final {
   std::map<ItemKey, Entry> entries_ ABSL_GUARDED_BY(mu_);
   std::list<ItemKey> uses_ ABSL_GUARDED_BY(mu_);  // the oldest first
   int64_t bytes_ ABSL_GUARDED_BY(mu_) = 0;
-  std::map<ItemKey, Jobs> in_flight_ ABSL_GUARDED_BY(mu_);  // those that wait for the first
+  std::map<ItemKey, std::deque<std::unique_ptr<Job>>> in_flight_ ABSL_GUARDED_BY(mu_);  // those that wait for the first
+  bool stopped_ ABSL_GUARDED_BY(mu_) = false;
 };
 
 // The right and duty to make an answer. Given up by its destructor, so that the jobs that wait are not lost however the
-// first ends.
+// first ends: the next of them has it then.
 class CacheClaim final {
  public:
   CacheClaim(ResultCache& cache, const ItemKey& key) : cache_(&cache), key_(key) {}

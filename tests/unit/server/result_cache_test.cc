@@ -33,6 +33,13 @@ class ResultCacheTest : public testing::Test {
     End(std::move(job));
     return has;
   }
+  void Wait(uint8_t number, int count) {
+    for (int i = 0; i < count; ++i) {
+      std::unique_ptr<Job> job = NewJob();
+      EXPECT_EQ(cache_.Find(Key(number), job), nullptr);
+      EXPECT_EQ(job, nullptr);
+    }
+  }
   void ExpectMetric(const std::string& line) { EXPECT_THAT(metrics_.Text(), HasSubstr(line + "\n")); }
 
   TestCall call_{1000};
@@ -64,17 +71,34 @@ TEST_F(ResultCacheTest, TheSecondOfItsKindWaitsForTheFirst) {
   EXPECT_TRUE(orphans_.empty());
 }
 
-TEST_F(ResultCacheTest, WhereTheFirstFailsTheOthersAreHandedBackAndOneMayTryAgain) {
+TEST_F(ResultCacheTest, WhereTheFirstFailsTheNextHasTheClaimAndTheOthersWaitForIt) {
   std::unique_ptr<Job> first = NewJob();
-  std::unique_ptr<Job> second = NewJob();
   EXPECT_EQ(cache_.Find(Key(1), first), nullptr);
-  EXPECT_EQ(cache_.Find(Key(1), second), nullptr);
+  Wait(1, 3);
   End(std::move(first));
   ASSERT_EQ(orphans_.size(), 1U);
-  EXPECT_EQ(cache_.Find(Key(1), orphans_[0]), nullptr);
-  ASSERT_NE(orphans_[0], nullptr);
-  EXPECT_NE(orphans_[0]->cache_claim, nullptr);
   End(std::move(orphans_[0]));
+  ASSERT_EQ(orphans_.size(), 1U);
+  ASSERT_NE(orphans_[0]->cache_claim, nullptr);
+  Jobs waited = orphans_[0]->cache_claim->Keep(Value(10));
+  ASSERT_EQ(waited.size(), 1U);
+  End(std::move(waited[0]));
+  End(std::move(orphans_[0]));
+  ExpectMetric("vitower_cache_hits_total 3");
+  ExpectMetric("vitower_cache_misses_total 1");
+}
+
+TEST_F(ResultCacheTest, OnceStoppedAllThatWaitAreHandedBackTogether) {
+  std::unique_ptr<Job> first = NewJob();
+  EXPECT_EQ(cache_.Find(Key(1), first), nullptr);
+  Wait(1, 3);
+  cache_.Stop();
+  End(std::move(first));
+  ASSERT_EQ(orphans_.size(), 3U);
+  for (std::unique_ptr<Job>& orphan : orphans_) {
+    EXPECT_EQ(orphan->cache_claim, nullptr);
+    End(std::move(orphan));
+  }
 }
 
 TEST_F(ResultCacheTest, TheLeastRecentlyAskedForIsThrownOutFirst) {
