@@ -1,13 +1,17 @@
 #include "server/metrics_endpoint.h"
 
 #include <civetweb.h>
+#include <dlfcn.h>
 #include <netdb.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <exception>
 #include <future>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -15,6 +19,15 @@
 #include "server/options.h"
 #include "server/status.h"
 #include "server/text.h"
+
+// In place of glibc's, for the whole process: the packaged civetweb gives its threads 100 KiB, out of which glibc takes
+// the thread-local data of every library. Those of CUDA alone are larger, and then no thread of civetweb can start.
+extern "C" int pthread_attr_setstacksize(pthread_attr_t* attributes, size_t bytes) noexcept {
+  constexpr size_t kSmallest = 1 << 20;  // of address space
+  static const auto real =
+      reinterpret_cast<decltype(&pthread_attr_setstacksize)>(dlsym(RTLD_NEXT, "pthread_attr_setstacksize"));
+  return real(attributes, std::max(bytes, kSmallest));
+}
 
 namespace vitower {
 namespace {
@@ -53,10 +66,12 @@ HttpPage MakePage(const std::function<HttpPage(std::string_view)>& page, std::st
   }
 }
 
+}  // namespace
+
 // civetweb asks here first. Never 0, which would leave the request to its own handlers.
-int ServePage(mg_connection* connection) {
+int MetricsEndpoint::ServePage(mg_connection* connection) {
   const mg_request_info* request = mg_get_request_info(connection);
-  const auto& pages = *static_cast<const HttpPages*>(mg_get_user_data(mg_get_context(connection)));
+  const HttpPages& pages = static_cast<MetricsEndpoint*>(mg_get_user_data(mg_get_context(connection)))->pages_;
   const auto found = pages.find(std::string_view(request->local_uri != nullptr ? request->local_uri : ""));
   if (found == pages.end()) return Reply(connection, 404, "", "");
   const std::string_view method = request->request_method;
@@ -65,7 +80,15 @@ int ServePage(mg_connection* connection) {
   return Reply(connection, page.code, page.headers, page.body);
 }
 
-}  // namespace
+// Kept while civetweb starts, and not written anywhere: later it tells what strangers do wrong.
+int MetricsEndpoint::OnMessage(const mg_connection* connection, const char* message) {
+  const mg_context* context = mg_get_context(connection);
+  if (context == nullptr || mg_get_user_data(context) == nullptr) return 1;
+  MetricsEndpoint& endpoint = *static_cast<MetricsEndpoint*>(mg_get_user_data(context));
+  MutexLock lock(endpoint.mu_);
+  if (endpoint.starting_) endpoint.messages_.emplace_back(message);
+  return 1;
+}
 
 absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Start(const std::string& address, HttpPages pages) {
   absl::StatusOr<Address> parsed = ParseAddress("--metrics-listen", address);
@@ -73,14 +96,20 @@ absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Start(const st
   std::unique_ptr<MetricsEndpoint> endpoint(new MetricsEndpoint(std::move(pages), parsed->host));
   if (endpoint->Open(address)) return endpoint;
   return MakeStatus(Fault::kNotReady,
-                    Cat("cannot serve metrics on ", address,
-                        " (--metrics-listen): is the port in use, or the address not this machine's?"));
+                    Cat("cannot serve metrics on ", address, " (--metrics-listen): ", endpoint->Reason()));
+}
+
+std::string MetricsEndpoint::Reason() {
+  MutexLock lock(mu_);
+  std::string reason;
+  for (const std::string& message : messages_) reason += reason.empty() ? message : "; " + message;
+  return reason.empty() ? "is the port in use, or the address not this machine's?" : reason;
 }
 
 bool MetricsEndpoint::Open(const std::string& address) {
   mg_callbacks callbacks{};
   callbacks.begin_request = ServePage;
-  callbacks.log_message = [](const mg_connection* /*connection*/, const char* /*message*/) { return 1; };
+  callbacks.log_message = OnMessage;
   // Each open connection takes a thread until it asks for something: a few that never do must not stop the scrapes.
   const char* options[] = {"listening_ports",
                            address.c_str(),
@@ -91,7 +120,11 @@ bool MetricsEndpoint::Open(const std::string& address) {
                            "enable_keep_alive",
                            "no",
                            nullptr};
-  context_ = mg_start(&callbacks, const_cast<HttpPages*>(&pages_), options);
+  context_ = mg_start(&callbacks, this, options);
+  {
+    MutexLock lock(mu_);
+    starting_ = false;
+  }
   if (context_ == nullptr) return false;
   mg_server_port port{};
   mg_get_server_ports(context_, 1, &port);

@@ -258,7 +258,8 @@ TEST_F(ServerLifecycleTest, ATakenMetricsPortIsRefusedByName) {
   options_.metrics_listen = "127.0.0.1:" + std::to_string(server_->metrics_port());
   const auto second = TryStart();
   ASSERT_FALSE(second.ok());
-  EXPECT_THAT(std::string(second.status().message()), HasSubstr(options_.metrics_listen + " (--metrics-listen)"));
+  EXPECT_THAT(std::string(second.status().message()),
+              HasSubstr(options_.metrics_listen + " (--metrics-listen): cannot bind to "));
 }
 
 TEST_F(ServerLifecycleTest, AnAddressThatCannotBeListenedOnIsToldBeforeAnythingStarts) {

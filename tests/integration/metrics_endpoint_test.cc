@@ -17,6 +17,9 @@ namespace {
 using testing::HasSubstr;
 using testing::StartsWith;
 
+// More than the stack that civetweb gives its threads, as CUDA's libraries have it: all tests here start a server.
+thread_local volatile char thread_data[256 << 10];
+
 class MetricsEndpointTest : public ServerTest {
  protected:
   void SetUp() override {
@@ -117,6 +120,11 @@ TEST_F(TraceTest, WithoutAFolderThereIsNoPage) {
   EXPECT_THAT(Get("/debug/trace?seconds=1"), StartsWith("HTTP/1.1 404 "));
   options_.trace_dir = "/no/such/folder";
   EXPECT_THAT(std::string(TryStart().status().message()), HasSubstr("--trace-dir is \"/no/such/folder\""));
+}
+
+TEST_F(MetricsEndpointTest, StartsInAProcessWithMuchThreadLocalData) {
+  thread_data[0] = 1;  // or the linker leaves it out
+  EXPECT_THAT(Scrape(), HasSubstr("vitower_build_info"));
 }
 
 TEST_F(MetricsEndpointTest, ConnectionsThatAskForNothingDoNotStopTheScrapes) {
