@@ -52,14 +52,21 @@ typename Format::Stored Read(const std::byte* at) {
   return bits;
 }
 
-// Without their sign the bits of floating-point values are ordered as the values are; infinity and NaN come last.
+// Without their sign the bits of floating-point values are ordered as the values are; infinity and NaN come last. What
+// is added takes `end` and all above to the highest bit, and the loop has no branch and no comparison: eight values a
+// step with the instructions that every x86-64 has. REQUIRES: `end` has no sign.
 template <typename Format>
 bool MagnitudesBelow(absl::Span<const std::byte> values, typename Format::Stored end) {
-  constexpr size_t kSize = sizeof(typename Format::Stored);
-  constexpr auto kMagnitude = static_cast<typename Format::Stored>(~(typename Format::Stored{1} << (8 * kSize - 1)));
-  bool all = true;
-  for (size_t i = 0; i < values.size(); i += kSize) all &= (Read<Format>(values.data() + i) & kMagnitude) < end;
-  return all;
+  using Stored = typename Format::Stored;
+  constexpr auto kSign = static_cast<Stored>(Stored{1} << (8 * sizeof(Stored) - 1));
+  const auto distance = static_cast<Stored>(kSign - end);
+  const size_t count = values.size() / sizeof(Stored);
+  Stored seen = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const Stored magnitude = Read<Format>(values.data() + i * sizeof(Stored)) & static_cast<Stored>(~kSign);
+    seen = static_cast<Stored>(seen | static_cast<Stored>(magnitude + distance));
+  }
+  return (seen & kSign) == 0;
 }
 
 template <typename From, typename To>

@@ -32,6 +32,10 @@ absl::Status AddTensor(const std::string& name, const std::vector<int64_t>& shap
   for (const int64_t side : shape) tensor.add_shape(static_cast<uint64_t>(side));
   tensor.set_dtype(ToProto(wanted));
   std::string& data = *tensor.mutable_data();
+  if (dtype == wanted) {
+    data.assign(reinterpret_cast<const char*>(values.data()), values.size());
+    return absl::OkStatus();
+  }
   data.resize(values.size() / static_cast<size_t>(ByteSize(dtype)) * static_cast<size_t>(ByteSize(wanted)));
   const absl::Span<std::byte> to(reinterpret_cast<std::byte*>(data.data()), data.size());
   if (Cast(values, dtype, to, wanted)) return absl::OkStatus();
