@@ -2,6 +2,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
 #include <atomic>
 #include <mutex>
 #include <string>
@@ -56,9 +57,13 @@ absl::Status CheckEncoders(const std::vector<std::unique_ptr<Encoder>>& encoders
   return absl::OkStatus();
 }
 
+// Each once, in order: a device may have several encoders.
 std::vector<std::string> DevicesOf(const std::vector<std::unique_ptr<Encoder>>& encoders) {
   std::vector<std::string> devices;
-  for (const std::unique_ptr<Encoder>& encoder : encoders) devices.push_back(encoder->info().device);
+  for (const std::unique_ptr<Encoder>& encoder : encoders) {
+    const std::string& device = encoder->info().device;
+    if (std::find(devices.begin(), devices.end(), device) == devices.end()) devices.push_back(device);
+  }
   return devices;
 }
 
