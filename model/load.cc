@@ -1,11 +1,14 @@
 #include "model/load.h"
 
+#include <chrono>
 #include <filesystem>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "model/checkpoint.h"
 #include "model/cuda/cuda_tower.h"
 #include "model/device_list.h"
@@ -39,12 +42,32 @@ std::string ModelName(const std::string& model) {
 
 using Encoders = std::vector<std::unique_ptr<Encoder>>;
 
-absl::StatusOr<Encoders> OnGpus(const TowerSource& source, EncoderInfo info, const std::vector<int>& gpus,
+absl::StatusOr<Encoders> OnGpu(const TowerSource& source, EncoderInfo info, int gpu, const LoadOptions& options) {
+  const auto began_at = std::chrono::steady_clock::now();
+  info.device = absl::StrCat("cuda:", gpu);
+  const std::string device = info.device;
+  auto encoders = MakeCudaTower(source, std::move(info), {gpu, options.batch_rules, options.observer, options.log});
+  if (encoders.ok() && options.log) {
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began_at;
+    options.log(absl::StrCat(device, " ready in ", absl::StrFormat("%.2f", took.count()), " s"));
+  }
+  return encoders;
+}
+
+// Each on a thread of its own: one copies its weights and captures its graphs while the others do.
+absl::StatusOr<Encoders> OnGpus(const TowerSource& source, const EncoderInfo& info, const std::vector<int>& gpus,
                                 const LoadOptions& options) {
+  std::vector<absl::StatusOr<Encoders>> loaded(gpus.size());
+  {
+    std::vector<std::jthread> threads;
+    for (size_t i = 0; i < gpus.size(); ++i) {
+      threads.emplace_back([&, i] {
+        loaded[i] = Guarded(absl::StrCat("cuda:", gpus[i]), [&] { return OnGpu(source, info, gpus[i], options); });
+      });
+    }
+  }
   Encoders all;
-  for (const int gpu : gpus) {
-    info.device = absl::StrCat("cuda:", gpu);
-    auto encoders = MakeCudaTower(source, info, {gpu, options.batch_rules, options.observer, options.log});
+  for (absl::StatusOr<Encoders>& encoders : loaded) {
     if (!encoders.ok()) return encoders.status();
     for (auto& encoder : *encoders) all.push_back(std::move(encoder));
   }
@@ -88,8 +111,7 @@ absl::StatusOr<Encoders> Load(const LoadOptions& options) {
   info.video_processor = source->video_processor;
   info.fingerprint = Fingerprint(*source, *dtype, options.threads);
   log(absl::StrCat("fingerprint ", info.fingerprint));
-  return gpus->empty() ? OnCpu(*std::move(source), std::move(info), options)
-                       : OnGpus(*source, std::move(info), *gpus, options);
+  return gpus->empty() ? OnCpu(*std::move(source), std::move(info), options) : OnGpus(*source, info, *gpus, options);
 }
 
 }  // namespace

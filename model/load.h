@@ -27,7 +27,7 @@ struct LoadOptions {
   std::string device = "cpu";  // or "cuda:N": the GPU of that index; "cuda:0,cuda:1" or "cuda:all": several
   std::optional<DType> dtype;  // unset: the checkpoint's own. fp16 is refused on a CPU.
   int threads = 1;             // of the device's compute pool, above 0: best one for each core the process may use
-  std::function<void(std::string_view message)> log;  // progress of loading; may be empty
+  std::function<void(std::string_view message)> log;  // progress, from several threads at once; may be empty
   BatchRules batch_rules;                             // of GPUs
   StageObserver observer;  // for tests and debugging: makes every pass slower; empty in service
 };
