@@ -17,7 +17,7 @@ std::string_view Name(Container container);  // "mp4", "matroska", "avi", "gif"
 absl::StatusOr<Container> ContainerOf(ByteView file);
 
 // Whether every part of the file is as long as the file says: libav reads a clip that was cut short up to the cut and
-// calls that its end. Also refuses tables that claim more samples than the file has bytes, which libav would make room
+// calls that its end. Also refuses tables that claim more samples than the file can hold, which libav would make room
 // for. Steps over everything by its length: linear in the number of parts.
 absl::Status CheckWhole(Container container, ByteView file);
 

@@ -14,6 +14,13 @@ bool MarksDisposable(AVCodecID codec) {
   return codec == AV_CODEC_ID_H264 || codec == AV_CODEC_ID_MPEG4 || codec == AV_CODEC_ID_VP8;
 }
 
+// What libav compares with its limit: the picture in whole blocks, its rows in whole vectors. (The limit for what is
+// shown was checked with the header, and no frame of another size than the header's is taken.)
+int64_t PaddedPixels(const AVCodecParameters& codec) {
+  constexpr int64_t kPadding = 128;
+  return (codec.width + kPadding) * (codec.height + kPadding);
+}
+
 }  // namespace
 
 absl::StatusOr<VideoDecoder> VideoDecoder::Create(const AVStream& stream, int reorder_depth,
@@ -31,7 +38,7 @@ absl::StatusOr<VideoDecoder> VideoDecoder::Create(const AVStream& stream, int re
   int code = avcodec_parameters_to_context(&context, stream.codecpar);
   context.pkt_timebase = stream.time_base;
   context.thread_count = 1;
-  context.max_pixels = limits.max_frame_pixels;
+  context.max_pixels = std::max(limits.max_frame_pixels, PaddedPixels(*stream.codecpar));
   context.err_recognition = AV_EF_EXPLODE;
   context.has_b_frames = std::max(context.has_b_frames, reorder_depth);
   if (code >= 0) code = avcodec_open2(&context, codec, nullptr);
@@ -43,6 +50,7 @@ absl::StatusOr<VideoDecoder> VideoDecoder::Create(const AVStream& stream, int re
 
 absl::Status VideoDecoder::Send(const AVPacket* packet, bool needed) {
   context_->skip_frame = can_leave_out_ && !needed ? AVDISCARD_NONREF : AVDISCARD_DEFAULT;
+  packets_ += packet != nullptr ? 1 : 0;
   const int code = avcodec_send_packet(context_.get(), packet);
   return code < 0 ? LibavError("the data is damaged", code) : absl::OkStatus();
 }

@@ -24,12 +24,16 @@ class VideoDecoder final {
   // Forgets everything: the next packet must be a key packet.
   void Flush() { avcodec_flush_buffers(context_.get()); }
 
+  // So many packets were sent: what decoding costs goes by it.
+  int64_t packets() const { return packets_; }
+
  private:
   VideoDecoder() = default;
 
   Libav<AVCodecContext> context_;
   Libav<AVFrame> frame_;
   bool can_leave_out_ = false;
+  int64_t packets_ = 0;
 };
 
 // Whether libav decoded the frame without anything missing.

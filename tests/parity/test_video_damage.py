@@ -3,6 +3,7 @@
 import io
 import random
 import struct
+import zlib
 
 import av
 import clips
@@ -88,6 +89,66 @@ def billion_frames(clip):
     return clip[:times] + struct.pack(">II", 10**9, 1) + clip[times + 8 :]
 
 
+def many_edits(clip, count):
+    """An edit list that shows the whole clip so many times."""
+    edits = clips.box(b"elst", struct.pack(">II", 0, count), struct.pack(">IiI", 1000, 0, 1 << 16) * count)
+    return clips.with_boxes(clip, [b"moov", b"trak"], clips.box(b"edts", edits), without=b"edts")
+
+
+def sound_in_one_chunk(samples, inside=()):
+    """A track of raw sound, of which one number says how many samples its only chunk has."""
+    description = bytes(6) + struct.pack(">H8xHHIHH", 1, 1, 16, 0, 8000, 0)
+    tables = (clips.box(b"stsd", struct.pack(">II", 0, 1), clips.box(b"sowt", description, *inside)),
+              clips.box(b"stts", struct.pack(">IIII", 0, 1, samples, 1)),
+              clips.box(b"stsc", struct.pack(">IIIII", 0, 1, 1, samples, 1)),
+              clips.box(b"stsz", struct.pack(">III", 0, 2, 1)), clips.box(b"stco", struct.pack(">III", 0, 1, 40)))
+    media = (clips.box(b"mdhd", struct.pack(">12xII4x", 8000, 8000)), clips.box(b"hdlr", bytes(8) + b"soun" + bytes(13)),
+             clips.box(b"minf", clips.box(b"stbl", *tables)))
+    return clips.box(b"trak", clips.box(b"tkhd", bytes(84)), clips.box(b"mdia", *media))
+
+
+def compressed_header(clip):
+    at = clip.index(b"moov") - 4
+    data = struct.pack(">I", len(clip) - at) + zlib.compress(clip[at:])
+    packed = clips.box(b"cmov", clips.box(b"dcom", b"zlib"), clips.box(b"cmvd", data))
+    return clip[:at] + clips.box(b"moov", packed)
+
+
+def sizes_of(clip, kind, count, *path):
+    """`count` samples of a size that the table `kind` says once, or in half a byte each."""
+    table = clips.box(kind, struct.pack(">III", 0, 4 if kind == b"stz2" else 16, count), bytes(count // 2))
+    return clips.with_boxes(clip, path, table)
+
+
+def test_tables_that_grow_when_they_are_read_are_refused_before_that(made):
+    """Each of them made libav keep an index many times as large as the file."""
+    clip = made["h264 mp4"]
+    assert "error" not in ask(({"mode": "video"}, many_edits(clip, 2)))[0]
+    table = b"moov", b"trak", b"mdia", b"minf", b"stbl"
+    cases = {
+        "claims 20000 samples": many_edits(clip, 1000),
+        "claims 13421793 samples": clips.with_boxes(clip, [b"moov"], sound_in_one_chunk((1 << 31) - 1)),
+        "claims 107374204 samples": clips.with_boxes(clip, [b"moov"], sound_in_one_chunk((1 << 31) - 1) * 8),
+        "compressed header": compressed_header(clip),
+        "claims 100020 samples": sizes_of(clip, b"stz2", 100_000, *table),
+        "claims 100021 samples": sizes_of(clip, b"stz2", 100_001, *table[:2]),
+        "box stts inside of stsd": clips.with_boxes(
+            clip, [b"moov"], sound_in_one_chunk(16, [clips.box(b"stts", struct.pack(">IIII", 0, 1, 1, 2))])),
+    }
+    for message, crafted in cases.items():
+        for mode in ("probe", "video"):
+            (answer,) = ask(({"mode": mode}, crafted))
+            assert message in answer.get("error", ""), (mode, message, answer)
+            assert answer["code"] == 3 and answer.get("peak_rss_kib", 0) < 150_000
+
+
+def test_raw_sound_does_not_count_by_its_samples(made):
+    """One entry for many of them: else every second of it would look like 48,000 frames."""
+    crafted = clips.with_boxes(made["h264 mp4"], [b"moov"], sound_in_one_chunk(100_000))
+    (answer,) = ask(({"mode": "video"}, crafted))
+    assert answer["frames"] == 4
+
+
 def billion_in_avi(clip):
     at = clip.index(b"strh") + 8 + 32
     return clip[:at] + struct.pack("<I", 10**9) + clip[at + 4 :]
@@ -152,6 +213,16 @@ def test_limits_are_named(made):
             assert message in answer["error"], answer
     (answer,) = ask(({"mode": "video", "options": {"max_patches": 59}}, clip))
     assert "patches, the limit is 59" in answer["error"]
+
+
+@pytest.mark.parametrize("name", ("h264 unusual size", "vp9 odd width", "gif"))
+def test_a_clip_of_just_the_most_pixels_is_taken(made, name):
+    """Also where a decoder's rows are longer than the picture's."""
+    (header,) = ask(({"mode": "probe"}, made[name]))
+    pixels = header["width"] * header["height"]
+    exact, below = ask(*(({"mode": "video", "limits": {"max_frame_pixels": most}}, made[name])
+                         for most in (pixels, pixels - 1)))
+    assert "error" not in exact and f"pixels, the limit is {pixels - 1}" in below["error"]
 
 
 def test_a_size_that_the_header_hides_is_refused(made):

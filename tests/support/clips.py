@@ -89,6 +89,27 @@ def with_display_matrix(mp4, matrix):
     return mp4[:at] + struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 0x40000000) + mp4[at + 36 :]
 
 
+def box(kind, *parts):
+    """A box of an MP4 file."""
+    body = b"".join(parts)
+    return struct.pack(">I", 8 + len(body)) + kind + body
+
+
+def with_boxes(boxes, path, new, without=None):
+    """A clip whose header is the last box of the file, with the boxes `new` added to the first box at `path`, and those
+    of the kind `without` left out there."""
+    at, rebuilt = 0, b""
+    while at < len(boxes):
+        size, kind = struct.unpack(">I4s", boxes[at : at + 8])
+        if path and kind == path[0]:
+            rebuilt += box(kind, with_boxes(boxes[at + 8 : at + size], path[1:], new, without))
+            path = [None]
+        elif path or kind != without:
+            rebuilt += boxes[at : at + size]
+        at += size
+    return rebuilt if path else rebuilt + new
+
+
 def decode(data):
     """Every frame as PyAV decodes it: [n, height, width, 3] uint8 RGB, not rotated."""
     with av.open(io.BytesIO(data)) as source:
