@@ -55,7 +55,7 @@ USER 10001:10001
 EXPOSE 50051 9464
 STOPSIGNAL SIGTERM
 # A large model takes its time to load: until then failures do not count.
-HEALTHCHECK --interval=10s --timeout=6s --start-period=5m --retries=3 \
+HEALTHCHECK --interval=10s --timeout=10s --start-period=5m --retries=3 \
   CMD ["/usr/bin/vitower", "healthcheck", "--server", "localhost:50051", "--quiet"]
 # The exec form: the server is process 1 and gets SIGTERM itself.
 ENTRYPOINT ["/usr/bin/vitower"]

@@ -19,10 +19,10 @@ constexpr std::string_view kPrefix = "VITOWER_";
 
 // Listed in environment.h.
 bool IsForScripts(std::string_view variable) {
-  constexpr std::string_view kNames[] = {"VITOWER_BIN_DIR",     "VITOWER_GOLDEN_DIR",   "VITOWER_GPU_IMAGE",
-                                         "VITOWER_IMAGE",       "VITOWER_LOAD_SECONDS", "VITOWER_MEMORY",
-                                         "VITOWER_SCREENSHOTS", "VITOWER_TEST_SEED",    "VITOWER_TORCH_GPU_INDEX",
-                                         "VITOWER_TORCH_INDEX", "VITOWER_TORCH_ROOT"};
+  constexpr std::string_view kNames[] = {"VITOWER_BIN_DIR",         "VITOWER_CPUS",        "VITOWER_GOLDEN_DIR",
+                                         "VITOWER_GPU_IMAGE",       "VITOWER_IMAGE",       "VITOWER_LOAD_SECONDS",
+                                         "VITOWER_MEMORY",          "VITOWER_SCREENSHOTS", "VITOWER_TEST_SEED",
+                                         "VITOWER_TORCH_GPU_INDEX", "VITOWER_TORCH_INDEX", "VITOWER_TORCH_ROOT"};
   return std::find(std::begin(kNames), std::end(kNames), variable) != std::end(kNames);
 }
 

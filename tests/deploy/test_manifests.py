@@ -13,7 +13,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from serving import ROOT, VITOWER
+from serving import ROOT, VITOWER, serving
 
 DEPLOY = ROOT / "deploy"
 OVERLAYS = ["base", "overlays/cpu", "overlays/gpu", "overlays/exec-probes", "overlays/locked", "monitoring"]
@@ -69,6 +69,31 @@ def test_pods_are_confined_and_drain_before_they_are_killed(overlay):
         assert ("exec" in container[probe]) == ("grpc" not in container[probe]) == (overlay in ("overlays/exec-probes", "overlays/locked"))
 
 
+def locks_made_as_documented(folder):
+    """By the openssl commands of docs/security.md, where the overlay mounts them."""
+    block = next(block for block in re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs/security.md").read_text(), re.M | re.S)
+                 if block.startswith("openssl"))
+    for name in ["tls", "tokens"]:
+        (folder / name).mkdir()
+    subprocess.run(["sh", "-ec", block], cwd=folder / "tls", check=True, capture_output=True)
+    (folder / "tls/tokens").rename(folder / "tokens/tokens")
+
+
+@pytest.mark.parametrize("overlay", ["overlays/exec-probes", "overlays/locked"])
+def test_the_probes_of_an_overlay_find_its_server_serving(overlay, tmp_path):
+    locks_made_as_documented(tmp_path)
+    [container] = one(kustomized(overlay), "Deployment")["spec"]["template"]["spec"]["containers"]
+    environment = {entry["name"]: entry["value"].replace("/locks", str(tmp_path)) for entry in container["env"]}
+    program, command, flag, address = container["readinessProbe"]["exec"]["command"]
+    assert (program, command, flag, address) == ("/usr/bin/vitower", "healthcheck", "--server", "localhost:50051")
+    with serving(env=environment) as server:
+        def probe(**others):
+            return subprocess.run([VITOWER, command, flag, f"localhost:{server.address.split(':')[1]}"],
+                                  env={**environment, **others}, capture_output=True, text=True)
+        assert probe().returncode == 0, probe().stderr
+        assert overlay != "overlays/locked" or probe(VITOWER_TLS_CLIENT_CERT="", VITOWER_TLS_CLIENT_KEY="").returncode == 1
+
+
 @pytest.mark.parametrize("overlay", SERVERS)
 def test_selectors_select_the_pods_and_nothing_goes_out(overlay):
     documents = kustomized(overlay)
@@ -112,7 +137,7 @@ def test_compose_confines_every_service_and_publishes_to_this_host_only():
     for name, service in services.items():
         assert service["read_only"] is True and service["cap_drop"] == ["ALL"], name
         assert "no-new-privileges:true" in service["security_opt"], name
-        assert service["mem_limit"] and service["pids_limit"], name
+        assert service["mem_limit"] and service["pids_limit"] and "cpus" in service, name
         assert not service["image"].endswith(":latest") and ":" in service["image"], name
         assert service["ports"] and all(port.startswith("127.0.0.1:") for port in map(published, service["ports"])), name
         assert "healthcheck" in service or "vitower" in name, name  # the image of vitower brings its own
@@ -129,6 +154,11 @@ def test_compose_serves_the_built_in_tower_or_a_checkpoint(tmp_path):
     service = composed(MODEL_DIR=str(tmp_path))["vitower"]
     assert service["environment"]["VITOWER_MODEL"] == str(tmp_path)
     assert any(str(tmp_path) in json.dumps(volume) for volume in service["volumes"])
+
+
+def test_compose_takes_the_limits_it_is_given():
+    service = composed(VITOWER_MEMORY="3g", VITOWER_CPUS="1.5")["vitower"]
+    assert (service["mem_limit"], float(service["cpus"])) == ("3g", 1.5)
 
 
 def flags_set_by_manifests():
