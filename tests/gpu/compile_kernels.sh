@@ -9,7 +9,7 @@ common=(-std=c++17 -O2 -I. --Werror all-warnings -Xcompiler -Wall,-Wextra,-fPIC 
 shipped=()
 for arch in 80 86 89 90 100 120; do shipped+=("--generate-code=arch=compute_$arch,code=sm_$arch"); done
 shipped+=(--generate-code=arch=compute_120,code=compute_120)
-for kernel in model/cuda/*.cu; do
+for kernel in model/cuda/*.cu tests/gpu/fault.cu; do
   target=("${shipped[@]}")
   [[ $kernel == */hopper_* ]] && target=(--generate-code=arch=compute_90a,code=sm_90a)
   "$nvcc" "${common[@]}" "${target[@]}" -c "$kernel" -o "$out/$(basename "$kernel").o"

@@ -1,27 +1,17 @@
 #!/usr/bin/env bash
 # On a host with an NVIDIA GPU, nvcc and a CUDA build of torch: builds model/ and the probe, checks parity with the reference in
 # fp32 and bf16 (4B and 8B shapes, plain weights and outliers), every graph against the same kernels launched one by one, memory over 10,000 batches
-# and our kernels under compute-sanitizer, and times the tower, its stages, the reference and torch.compile. Writes a
-# Markdown report; 0 if all of it held. About eight minutes on an H100.
+# and our kernels under compute-sanitizer, times the tower, its stages, the reference and torch.compile, and drives a server with
+# `vitower bench`. Writes a Markdown report; 0 if all of it held. About nine minutes on an H100. Several GPUs: devices.sh.
 #
 #   tests/gpu/run.sh REPORT.md
 #
-# Takes Python 3 with torch, transformers and safetensors; CMake and ninja; absl, OpenSSL's headers and nlohmann-json, where
-# DEPS (a folder in CMake's prefix layout) says if not in the system's own places. ARCHS: CMake's CUDA architectures,
-# by default the GPU's. COMPILE: the grids that torch.compile is timed on (half a minute each), may be empty.
+# Takes what build.sh takes, and transformers and safetensors. SERVER: a vitower that runs with the model library built
+# here, without which the server is left out. COMPILE: the grids that torch.compile is timed on (half a minute each), may be empty.
 set -euo pipefail
 report=$(realpath -m "$1")
 cd "$(dirname "$0")/../.."
-build=${BUILD:-build/gpu}
-mkdir -p "$build"
-torch=$(python3 -c 'import os, torch; print(os.path.dirname(torch.__file__))')
-archs=${ARCHS:-$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -1 | tr -d .)}
-export LD_LIBRARY_PATH=${DEPS:+$DEPS/lib/x86_64-linux-gnu:}${LD_LIBRARY_PATH:-}
-cmake -S tests/gpu -B "$build" -G Ninja -D VITOWER_TORCH_ROOT="$torch" -D CMAKE_CUDA_ARCHITECTURES="$archs" \
-  ${DEPS:+-D CMAKE_PREFIX_PATH="$DEPS" -D CMAKE_LIBRARY_ARCHITECTURE=x86_64-linux-gnu} >"$build.log" 2>&1 ||
-  { cat "$build.log" >&2; exit 1; }
-ninja -C "$build" >>"$build.log" 2>&1 || { tail -40 "$build.log" >&2; exit 1; }
-probe=$build/bin/gpu_probe
+source tests/gpu/build.sh
 scratch=$(mktemp -d); trap 'rm -rf "$scratch"' EXIT
 
 # check NAME COMMAND...: a line with the last that the command prints; the report fails if it does.
@@ -49,8 +39,9 @@ measure() {
   echo
   echo "$(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader); $(nvcc --version | grep -o 'release.*' | sed 's/release/nvcc/'); $(g++ --version | head -1); $(nproc) cores"
   python3 tests/gpu/report.py "$probe" --shape 4b --compile "${COMPILE-64*1x14x14,8*1x20x38}" || failed=1
-  echo; echo "## Time by kernel"
   "$probe" make 4b "$scratch/4b"
+  [[ -z ${SERVER:-} ]] || python3 tests/gpu/end_to_end.py "$SERVER" "$probe" "$scratch/4b" || failed=1
+  echo; echo "## Time by kernel"
   for grid in "64*1x14x14" "16*1x44x80" "1*1x28x28"; do
     ncu --clock-control none --cache-control none --profile-from-start off --metrics gpu__time_duration.sum --csv "$probe" profile \
       --model "$scratch/4b" --no-graphs --grids "$grid" 2>/dev/null | python3 tests/gpu/kernel_times.py "4B, $grid" || failed=1
