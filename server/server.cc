@@ -57,19 +57,18 @@ absl::Status CheckEncoders(const std::vector<std::unique_ptr<Encoder>>& encoders
   return absl::OkStatus();
 }
 
-// Each once, in order: a device may have several encoders.
 std::vector<std::string> DevicesOf(const std::vector<std::unique_ptr<Encoder>>& encoders) {
   std::vector<std::string> devices;
-  for (const std::unique_ptr<Encoder>& encoder : encoders) {
-    const std::string& device = encoder->info().device;
-    if (std::find(devices.begin(), devices.end(), device) == devices.end()) devices.push_back(device);
-  }
+  for (const std::unique_ptr<Encoder>& encoder : encoders) devices.push_back(encoder->info().device);
   return devices;
 }
 
-std::string Join(const std::vector<std::string>& parts) {
+// Each once: a device may have several encoders.
+std::string Join(const std::vector<std::string>& devices) {
   std::string joined;
-  for (const std::string& part : parts) joined += joined.empty() ? part : "," + part;
+  for (auto at = devices.begin(); at != devices.end(); ++at) {
+    if (std::find(devices.begin(), at, *at) == at) joined += joined.empty() ? *at : "," + *at;
+  }
   return joined;
 }
 

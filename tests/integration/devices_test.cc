@@ -74,6 +74,21 @@ TEST_F(DevicesTest, WhatADeviceWithoutMemoryCannotDoTheLastOneEmbeds) {
   AwaitMetric("vitower_device_up{device=\"puppet:0\"}", 1);
 }
 
+TEST_F(DevicesTest, ADeviceWithTwoEncodersIsNamedOnceAndUp) {
+  std::vector<std::unique_ptr<Encoder>> encoders;
+  for (const char* device : {"puppet:0", "puppet:0", "puppet:1"}) {
+    encoders.push_back(MakePuppetEncoder(puppet_, dtype_, device));
+  }
+  server_ = *Server::Start(options_, std::move(encoders));
+  grpc::ClientContext context;
+  v1::ModelInfo info;
+  ASSERT_TRUE(v1::VisionEmbedder::NewStub(NewChannel())->GetModelInfo(&context, {}, &info).ok());
+  EXPECT_EQ(info.device(), "puppet:0,puppet:1");
+  ASSERT_TRUE(server_->WaitUntilServing().ok());
+  EXPECT_EQ(Metric("vitower_device_up{device=\"puppet:0\"}"), 1);
+  EXPECT_EQ(Metric("vitower_device_up{device=\"puppet:1\"}"), 1);
+}
+
 TEST_F(DevicesTest, WithoutADeviceTheServerSaysSoAndComesBack) {
   Serve();
   puppet_->Hold();
