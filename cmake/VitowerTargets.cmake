@@ -2,6 +2,9 @@
 
 add_library(vitower_options INTERFACE)
 target_compile_options(vitower_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor)
+# Without it g++ inlines no public function of position-independent code, not even within a file: the mean of a clip's
+# rows took seven times as long.
+target_compile_options(vitower_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fno-semantic-interposition>)
 if(VITOWER_WARNINGS_AS_ERRORS)
   target_compile_options(vitower_options INTERFACE -Werror)
 endif()
