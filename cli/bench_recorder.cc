@@ -16,6 +16,7 @@ double SecondsBetween(BenchRecorder::TimePoint from, BenchRecorder::TimePoint to
 BenchRecorder::BenchRecorder(size_t parts, TimePoint start, TimePoint window_begin, TimePoint window_end)
     : start_(start), window_begin_(window_begin), window_end_(window_end) {
   totals_.part_latency.resize(parts);
+  totals_.began_at = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
 void BenchRecorder::Add(const BenchOutcome& outcome) {
@@ -41,6 +42,7 @@ void BenchRecorder::AddToTimeline(const BenchOutcome& outcome) {
   const auto second = static_cast<size_t>(std::max(0.0, SecondsBetween(start_, outcome.ended)));
   if (second >= totals_.timeline.size()) totals_.timeline.resize(second + 1);
   BenchSecond& counts = totals_.timeline[second];
+  if (outcome.status.ok()) counts.ok_patches += outcome.patches;
   outcome.status.ok()                                             ? ++counts.ok
   : outcome.status.code() == absl::StatusCode::kResourceExhausted ? ++counts.refused
                                                                   : ++counts.failed;

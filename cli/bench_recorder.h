@@ -29,13 +29,15 @@ struct BenchOutcome {
 // What is counted of each second of a run, warm-up included.
 struct BenchSecond {
   int64_t ok = 0;
-  int64_t refused = 0;  // RESOURCE_EXHAUSTED
-  int64_t failed = 0;   // any other code
+  int64_t ok_patches = 0;  // of those
+  int64_t refused = 0;     // RESOURCE_EXHAUSTED
+  int64_t failed = 0;      // any other code
 };
 
 // What a run came to. Counts and bytes are of items that ended within the window, latencies and stages of items that
 // began within it, however long they took.
 struct BenchTotals {
+  double began_at = 0;  // where the timeline begins, in seconds since 1970
   double window_seconds = 0;
   int64_t items = 0;  // answered well
   int64_t patches = 0;
@@ -56,7 +58,7 @@ class BenchRecorder final {
  public:
   using TimePoint = std::chrono::steady_clock::time_point;
 
-  // Measured is [window_begin, window_end); `start` is where the timeline begins.
+  // Measured is [window_begin, window_end); `start` is where the timeline begins, now or a moment ago.
   BenchRecorder(size_t parts, TimePoint start, TimePoint window_begin, TimePoint window_end);
 
   void Add(const BenchOutcome& outcome);

@@ -92,7 +92,8 @@ Json StagesJson(const BenchTotals& totals) {
 Json TimelineJson(const BenchTotals& totals) {
   Json timeline = Json::array();
   for (const BenchSecond& second : totals.timeline) {
-    timeline.push_back({{"ok", second.ok}, {"refused", second.refused}, {"failed", second.failed}});
+    timeline.push_back(
+        {{"ok", second.ok}, {"ok_patches", second.ok_patches}, {"refused", second.refused}, {"failed", second.failed}});
   }
   return timeline;
 }
@@ -114,6 +115,7 @@ std::string BenchText(const BenchSetting& setting, BenchTotals& totals) {
 std::string BenchJson(const BenchSetting& setting, BenchTotals& totals) {
   const Json json = {{"servers", setting.servers},
                      {"load", setting.load},
+                     {"began_at_unix_seconds", totals.began_at},
                      {"window_seconds", totals.window_seconds},
                      {"items", totals.items},
                      {"items_per_second", PerSecond(totals.items, totals)},

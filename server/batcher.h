@@ -26,7 +26,8 @@ namespace vitower {
 //
 // Bound: with Q patches admitted at most, budget B, a forward pass of at most F and N workers, a job waits no longer
 // than max_delay + penalty + (2 Q / (B N) + 2) F. (A job passed over for lack of room heads the next batch or is in it,
-// so two batches in a row hold more than B of what was before us; one pass may be running when we come.)
+// so two batches in a row hold more than B of what was before us; one pass may be running when we come.) Where workers
+// share a device, F is the time of a pass with what it waits for those of the others.
 //
 // Jobs whose client is gone or whose deadline has passed are handed to `drop` when a pull meets them.
 // Thread-safe. Pull blocks until there is work; `drop` is called on the pulling thread, which may have work for its

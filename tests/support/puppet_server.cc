@@ -22,7 +22,9 @@ struct Flags {
   ServerOptions server;
   TimedEncoderOptions encoder;
   int64_t devices = 1;
+  int64_t encoders_per_device = 1;
   int64_t device_min_us = 2000;
+  int64_t device_upload_us = 0;
   int64_t max_batch_delay_us = 0;
   std::string port_file;
 };
@@ -66,7 +68,11 @@ void AddFlags(CLI::App& app, Flags& flags) {
       ->check(CLI::Range(0.0, 1e6))
       ->capture_default_str();
   app.add_option("--device-min-us", flags.device_min_us, "the shortest pass")->capture_default_str();
+  app.add_option("--device-upload-us", flags.device_upload_us, "of a batch, before its pass")->capture_default_str();
   app.add_option("--devices", flags.devices, "how many of them")->check(CLI::Range(1, 64))->capture_default_str();
+  app.add_option("--encoders-per-device", flags.encoders_per_device, "2: a batch is uploaded while another is computed")
+      ->check(CLI::Range(1, 2))
+      ->capture_default_str();
   app.add_option("--max-batch-delay-us", flags.max_batch_delay_us)->capture_default_str();
   AddLimits(app, flags.server);
   AddLocks(app, flags.server);
@@ -92,11 +98,14 @@ int Serve(Flags flags) {
   pthread_sigmask(SIG_BLOCK, &stop, nullptr);  // before any thread starts
   InitLogging(LogFormat::kText, LogLevel::kWarning);
   flags.encoder.shortest = std::chrono::microseconds(flags.device_min_us);
+  flags.encoder.upload = std::chrono::microseconds(flags.device_upload_us);
   flags.server.max_batch_delay = std::chrono::microseconds(flags.max_batch_delay_us);
   std::vector<std::unique_ptr<Encoder>> encoders;
   for (int64_t i = 0; i < flags.devices; ++i) {
     flags.encoder.device = "puppet:" + std::to_string(i);
-    encoders.push_back(MakeTimedEncoder(flags.encoder));
+    for (auto& encoder : MakeTimedDevice(flags.encoder, flags.encoders_per_device)) {
+      encoders.push_back(std::move(encoder));
+    }
   }
   absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(flags.server, std::move(encoders));
   if (!server.ok()) return Fail(std::string(server.status().message()));

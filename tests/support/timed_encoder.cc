@@ -63,6 +63,30 @@ class SlabPool final {
   std::vector<std::unique_ptr<Slab>> free_ ABSL_GUARDED_BY(mu_);
 };
 
+// When the device computes what. Thread-safe.
+class Timetable final {
+ public:
+  using TimePoint = std::chrono::steady_clock::time_point;
+  struct Turn {
+    TimePoint free_at;  // the passes before it are over
+    TimePoint begin;
+    TimePoint end;
+  };
+
+  Turn Take(TimePoint uploaded_at, std::chrono::nanoseconds length) {
+    MutexLock lock(mu_);
+    Turn turn;
+    turn.free_at = free_at_;
+    turn.begin = std::max(free_at_, uploaded_at);
+    turn.end = free_at_ = turn.begin + length;
+    return turn;
+  }
+
+ private:
+  Mutex mu_;
+  TimePoint free_at_ ABSL_GUARDED_BY(mu_);
+};
+
 const uint8_t* FirstBytes(const TowerInput& input) {
   if (const auto* frames = std::get_if<const Frames*>(&input)) return (*frames)->rgb.data();
   return std::get<const PatchRows*>(input)->values.data();
@@ -92,8 +116,11 @@ EncoderInfo InfoOf(const TimedEncoderOptions& options) {
 
 class TimedEncoder final : public Encoder {
  public:
-  explicit TimedEncoder(const TimedEncoderOptions& options)
-      : options_(options), info_(InfoOf(options)), pool_(std::make_shared<SlabPool>(options.out_hidden_size)) {}
+  TimedEncoder(const TimedEncoderOptions& options, std::shared_ptr<Timetable> timetable)
+      : options_(options),
+        info_(InfoOf(options)),
+        pool_(std::make_shared<SlabPool>(options.out_hidden_size)),
+        timetable_(std::move(timetable)) {}
 
   const EncoderInfo& info() const override { return info_; }
 
@@ -104,14 +131,17 @@ class TimedEncoder final : public Encoder {
     for (const TowerInput& item : items) {
       batch.token_offsets.push_back(batch.token_offsets.back() + GridOf(item).patches() / info_.tower.merge_unit());
     }
+    const int64_t patches = batch.token_offsets.back() * info_.tower.merge_unit();
+    const Timetable::Turn turn = timetable_->Take(begun_at + options_.upload, PassTime(patches));
     if (wanted.tokens) batch.tokens = MakeOutput(items, batch.token_offsets, 0);
     batch.deepstack.resize(wanted.deepstack.size());
     for (size_t i = 0; i < wanted.deepstack.size(); ++i) {
       if (wanted.deepstack[i]) batch.deepstack[i] = MakeOutput(items, batch.token_offsets, static_cast<int64_t>(i) + 1);
     }
-    const int64_t patches = batch.token_offsets.back() * info_.tower.merge_unit();
-    std::this_thread::sleep_until(begun_at + PassTime(patches));
-    batch.times.blocks = std::chrono::steady_clock::now() - begun_at;
+    std::this_thread::sleep_until(turn.end);
+    batch.times.behind = std::max(turn.free_at - begun_at, std::chrono::nanoseconds(0));
+    batch.times.upload = turn.begin - begun_at - batch.times.behind;
+    batch.times.blocks = std::chrono::steady_clock::now() - turn.begin;
     return batch;
   }
 
@@ -144,12 +174,16 @@ class TimedEncoder final : public Encoder {
   const TimedEncoderOptions options_;
   const EncoderInfo info_;
   const std::shared_ptr<SlabPool> pool_;
+  const std::shared_ptr<Timetable> timetable_;
 };
 
 }  // namespace
 
-std::unique_ptr<Encoder> MakeTimedEncoder(const TimedEncoderOptions& options) {
-  return std::make_unique<TimedEncoder>(options);
+std::vector<std::unique_ptr<Encoder>> MakeTimedDevice(const TimedEncoderOptions& options, int64_t encoders) {
+  const auto timetable = std::make_shared<Timetable>();
+  std::vector<std::unique_ptr<Encoder>> device;
+  for (int64_t i = 0; i < encoders; ++i) device.push_back(std::make_unique<TimedEncoder>(options, timetable));
+  return device;
 }
 
 }  // namespace vitower

@@ -58,6 +58,7 @@ TEST_F(BenchRecorderTest, ThroughputIsOfWhatEndsInTheWindowAndLatencyOfWhatBegin
   EXPECT_EQ(totals.window_seconds, 10);
   EXPECT_EQ(totals.items, 2);
   EXPECT_EQ(totals.patches, 20);
+  EXPECT_EQ(totals.timeline[14].ok_patches, 10);
   EXPECT_EQ(totals.latency.count(), 2);
   EXPECT_EQ(totals.latency.Max(), 3);
   EXPECT_THAT(totals.stage_seconds, ElementsAre(Pair("decode", 0.5)));
