@@ -3,9 +3,11 @@
     VITOWER_BIN_DIR=build/release/bin .venv/bin/python tests/load/SCRIPT.py [--seconds N]
 
 Each script says in its header what it shows and exits with 1, naming it, where that does not hold. They want a quiet
-machine and release programs; with a few --seconds they only show that they run.
+machine and release programs. With --smoke and a few --seconds they show that they run, on any machine: what depends on
+its speed is then printed and not judged.
 """
 
+import argparse
 import json
 import os
 import pathlib
@@ -21,8 +23,17 @@ sys.path.insert(0, str(ROOT / "tests/support"))
 from puppet import BIN, Puppet  # noqa: E402
 
 VITOWER = BIN / "vitower"
-__all__ = ["BIN", "ROOT", "VITOWER", "Bench", "Puppet", "Sampler", "Table", "Verdict", "batcher_bound", "bench", "machine",
-           "process_counts", "slope_per_minute", "svg_plot"]
+__all__ = ["BIN", "ROOT", "VITOWER", "Bench", "Puppet", "Sampler", "Table", "Verdict", "batcher_bound", "bench", "flag_parser",
+           "machine", "process_counts", "slope_per_minute", "steady_rate", "svg_plot"]
+
+
+def flag_parser(description, seconds=None):
+    """With the flags that all scripts have."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    if seconds is not None:
+        parser.add_argument("--seconds", type=float, default=seconds)
+    parser.add_argument("--smoke", action="store_true", help="print what depends on the machine's speed, do not judge it")
+    return parser
 
 
 def machine():
@@ -35,8 +46,8 @@ class Bench:
     """A running `vitower bench`; `report` waits for its end and returns its JSON."""
 
     def __init__(self, *addresses, mix, seconds, warm_up=2.0, **flags):
-        command = [VITOWER, "bench", "--quiet", "--output", "-", "--mix", mix, "--duration", f"{seconds:g}s", "--warm-up",
-                   f"{warm_up:g}s"]
+        command = [VITOWER, "bench", "--quiet", "--output", "-", "--mix", mix, "--duration",
+                   f"{seconds * 1000:.0f}ms", "--warm-up", f"{warm_up * 1000:.0f}ms"]
         for address in addresses:
             command += ["--server", address]
         for name, value in flags.items():
@@ -89,23 +100,33 @@ class Sampler:
         return sum(value for name, value in server.metrics().items()
                    if name.startswith("vitower_device_busy_seconds_total"))
 
-    def share(self, skip):
-        """How fast a counter of seconds grew, a second, while it grew; `skip` seconds of its beginning are left out."""
-        growing = [i for i in range(1, len(self.samples)) if self.samples[i][1] > self.samples[i - 1][1]]
-        if not growing:
-            return 0.0
-        inside = [sample for sample in self.samples[growing[0] : growing[-1]]
-                  if sample[0] >= self.samples[growing[0]][0] + skip]
+    def share(self, skip, seconds=float("inf")):
+        """How fast a counter of seconds grew, a second, within `seconds` of the time in which it grew, `skip` seconds after
+        the beginning of that. From one sample that shows growth to another: a counter that grows by whole passes is
+        right there only."""
+        grown = [after for before, after in zip(self.samples, self.samples[1:], strict=False) if after[1] > before[1]]
+        inside = [sample for sample in grown if skip <= sample[0] - grown[0][0] <= skip + seconds]
         if len(inside) < 2:
             return 0.0
         return (inside[-1][1] - inside[0][1]) / (inside[-1][0] - inside[0][0])
 
 
-def batcher_bound(queued_patches, budget_patches, largest_patches, us_per_patch, shortest_seconds, devices=1):
-    """Seconds within which an item is computed, by the bound in server/batcher.h (no delay, one priority): its wait,
-    and the pass it is in."""
-    forward = max(shortest_seconds, us_per_patch * 1e-6 * max(budget_patches, largest_patches))
-    return (2 * queued_patches / (budget_patches * devices) + 2) * forward + forward
+def batcher_bound(in_flight_patches, budget_patches, largest_patches, us_per_patch, shortest_seconds, encoders=1,
+                  upload_seconds=0.0):
+    """Seconds within which an item is computed, by the bound in server/batcher.h (no delay, one priority): its wait, and
+    the pass it is in. Encoders of one device take turns, so each has passes as long as theirs together."""
+    full = min(max(budget_patches, largest_patches), in_flight_patches)
+    forward = encoders * max(shortest_seconds, us_per_patch * 1e-6 * full) + upload_seconds
+    return (2 * in_flight_patches / (budget_patches * encoders) + 2) * forward + forward
+
+
+def steady_rate(timeline, begin, end):
+    """Answers a second between two whole seconds of a closed loop: the slope of the line through the moments of the answers.
+    Answers come a batch at a time, so that counting them between two moments is wrong by up to a batch; this is not."""
+    points = []
+    for second in range(int(begin), min(int(end), len(timeline))):
+        points += [(second + 0.5, len(points) + i) for i in range(timeline[second]["ok"])]
+    return slope_per_minute(points) / 60 if len({at for at, _ in points}) > 1 else 0.0
 
 
 def slope_per_minute(samples):
@@ -129,13 +150,17 @@ class Table:
 class Verdict:
     """What must hold; `exit_code` says whether all of it did."""
 
-    def __init__(self):
-        self.exit_code = 0
+    def __init__(self, smoke=False):
+        self.exit_code, self.smoke = 0, smoke
 
     def check(self, holds, text):
         print(f"{'holds' if holds else 'FAILS'}: {text}", flush=True)
         if not holds:
             self.exit_code = 1
+
+    def check_speed(self, holds, text):
+        """Of what depends on the machine, and so is only told of in a smoke run."""
+        self.check(holds or self.smoke, text + (" (not judged)" if self.smoke and not holds else ""))
 
 
 def svg_plot(samples, title, unit, width=720, height=300):

@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import http.server
 import io
+import json
 import pathlib
 import sys
 import threading
@@ -31,6 +32,7 @@ import reference  # noqa: E402
 from serving import stubs  # noqa: E402
 
 messages, services = stubs()
+MOST_SWEPT_PATCHES = 6272  # eight pictures of 448x448
 
 
 class Tower:
@@ -155,6 +157,25 @@ class Service(services.VisionEmbedderServicer):
                                   out_hidden_size=self.tower.width, deepstack_visual_indexes=self.tower.levels)
 
 
+def sweep(flags):
+    """Prints {side: {batch size: seconds an item}} of the tower, for square pictures: the least of the rounds."""
+    torch.set_num_threads(flags.threads)
+    tower = Tower(flags.model)
+    least = {side: {} for side in flags.sweep}
+    for number in range(flags.rounds + 1):  # the first is to warm up, with single pictures
+        for side in flags.sweep:
+            rows, grid = torch.rand((side // 16) ** 2, 1536), torch.tensor([[1, side // 16, side // 16]])
+            for count in (1,) if number == 0 else (1, 2, 4, 8, 16):
+                if count > 1 and count * len(rows) > MOST_SWEPT_PATCHES:
+                    continue
+                begun = time.perf_counter()
+                tower.run([rows] * count, [grid] * count)
+                seconds = (time.perf_counter() - begun) / count
+                if number > 0:
+                    least[side][count] = min(seconds, least[side].get(count, seconds))
+    print(json.dumps(least))
+
+
 def start_threads(count, torch_threads):
     """A pool whose threads are there and compute on so many cores each."""
     everyone = threading.Barrier(count + 1)
@@ -201,7 +222,10 @@ def main():
     parser.add_argument("--batch", type=int, default=4, help="items in one forward pass")
     parser.add_argument("--wait-ms", type=float, default=2, help="how long the first of a batch waits for others")
     parser.add_argument("--port", type=int, default=0)
-    asyncio.run(serve(parser.parse_args()))
+    parser.add_argument("--sweep", type=int, nargs="+", metavar="SIDE", help="time batches of such pictures, do not serve")
+    parser.add_argument("--rounds", type=int, default=2, help="of the sweep")
+    flags = parser.parse_args()
+    sweep(flags) if flags.sweep else asyncio.run(serve(flags))
 
 
 if __name__ == "__main__":
