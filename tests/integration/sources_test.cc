@@ -187,15 +187,15 @@ TEST_F(SourcesTest, VectorsOfSlicesComeAlone) {
 }
 
 TEST_F(SourcesTest, TheFramesOfAClipAreReckonedAtTheDoor) {
-  options_.max_inflight_bytes = 500'000;
+  options_.max_inflight_bytes = 700'000;
   Serve();
   v1::Item item = VideoItem(AnimatedGif(64, 96, Colours(30)));
   item.mutable_video()->mutable_sampling()->set_num_frames(10);
   EXPECT_TRUE(Embed(RequestOf({item})).status.ok());
-  item.mutable_video()->mutable_sampling()->set_num_frames(30);  // 553,000 bytes, of a request of 200,000
+  item.mutable_video()->mutable_sampling()->set_num_frames(30);  // 553,000 bytes, those of decoding 147,000
   const Reply refused = Embed(RequestOf({item}));
   EXPECT_EQ(refused.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
-  EXPECT_THAT(refused.status.error_message(), HasSubstr("--max-inflight-bytes) is 500000"));
+  EXPECT_THAT(refused.status.error_message(), HasSubstr("--max-inflight-bytes) is 700000"));
 }
 
 TEST_F(SourcesTest, NoReplyIsLargerThanWasReckonedAtTheDoor) {

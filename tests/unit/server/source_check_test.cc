@@ -38,7 +38,7 @@ TEST(PlanSource, AnEncodedClipIsSampledByTheModelsRule) {
   EXPECT_EQ(video.options.max_pixels, 1 << 24);
   EXPECT_EQ(video.limits.max_seconds, 60);
   EXPECT_EQ(video.limits.max_frame_pixels, 100'000);
-  EXPECT_EQ(plan.decode_bytes, 64 * 96 * 3);
+  EXPECT_EQ(plan.decode_bytes, 64 * 96 * 24);  // with the pictures that others refer to
   EXPECT_EQ(plan.clip_bytes, plan.grid.patches() * kPatchBytes);
   EXPECT_TRUE(IsClip(plan));
 }
