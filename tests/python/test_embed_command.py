@@ -216,6 +216,79 @@ def test_bad_inputs_are_reported_and_only_tried_again_when_asked(puppet, tmp_pat
     assert not (tmp_path / "out/errors.jsonl").exists()
 
 
+def test_what_could_not_be_read_this_time_is_tried_again(puppet, tmp_path):
+    write_photos(tmp_path / "in", 3)
+    loop = tmp_path / "in/loop.png"
+    loop.symlink_to(loop)
+    command = [tmp_path / "in", "--server", puppet.address, "--output", tmp_path / "out"]
+    assert "UNAVAILABLE" in embed(*command, expect=FAILURE)
+    loop.unlink()
+    loop.write_bytes(flat_png(9))
+    embed(*command)
+    assert marks(tmp_path / "out") == {str(tmp_path / f"in/{n:04d}.png"): n for n in range(3)} | {str(loop): 9}
+
+
+@pytest.mark.parametrize("format", ["parquet", "safetensors"])
+def test_a_name_that_is_not_unicode_is_refused_alone(puppet, tmp_path, format):
+    write_photos(tmp_path / "in", 3)
+    with open(os.fsencode(tmp_path / "in") + b"/\xff.png", "wb") as file:
+        file.write(flat_png(9))
+    command = [tmp_path / "in", "--server", puppet.address, "--output", tmp_path / "out", "--format", format]
+    for _ in range(2):  # nor does a resume stumble over it
+        embed(*command, expect=REFUSED)
+        error = json.loads((tmp_path / "out/errors.jsonl").read_text())
+        assert error["code"] == "INVALID_ARGUMENT" and "is not Unicode" in error["message"]
+        assert marks(tmp_path / "out") == {str(tmp_path / f"in/{n:04d}.png"): n for n in range(3)}
+
+
+def photos_tar(path, count, mode="w"):
+    with tarfile.open(path, mode) as tar:
+        for number in range(count):
+            data = flat_png(number)
+            member = tarfile.TarInfo(f"{number:03d}.png")
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("suffix, keep, overwrite", [
+    ("tar", 2.5, b""), ("tar", 2.1, b""), ("tar", 2, b"no header " * 60), ("tar", 0, b"no tar at all" * 99), ("tar", 0, b""),
+    ("tar.gz", 2.5, b""), ("tar.gz", 2, b"no gzip " * 60), ("tar.xz", 2.5, b""), ("tar.bz2", 2.5, b"")])
+def test_a_damaged_tar_costs_its_own_rest_only(puppet, tmp_path, suffix, keep, overwrite):
+    """Cut in a member's content, cut in its header, with something else in its place."""
+    kind = suffix.partition(".")[2]
+    whole = photos_tar(tmp_path / f"cut.{suffix}", 4, f"w:{kind}")
+    size = 1024 if not kind else len(whole) // 4
+    (tmp_path / f"cut.{suffix}").write_bytes(whole[: int(keep * size)] + overwrite)
+    photos_tar(tmp_path / "next.tar", 2)
+    command = [f"cut.{suffix}", "next.tar", "--server", puppet.address, "--output", "out"]
+    for _ in range(2):
+        embed(*command, expect=REFUSED, cwd=tmp_path)
+        got = marks(tmp_path / "out")
+        assert {id: number for id, number in got.items() if id.startswith("next")} == {
+            "next.tar/000.png": 0, "next.tar/001.png": 1}
+        if not kind:
+            assert sum(id.startswith("cut") for id in got) == int(keep)
+        error = json.loads((tmp_path / "out/errors.jsonl").read_text())
+        assert (error["id"], error["code"]) == (f"cut.{suffix}", "INVALID_ARGUMENT") and error["message"]
+
+
+def test_a_damaged_parquet_file_costs_its_own_rest_only(puppet, tmp_path):
+    rng = np.random.default_rng(0)
+    noise = [rng.bytes(5000) for _ in range(4)]
+    parquet.write_table(pa.table({"image": noise}), tmp_path / "a.parquet", row_group_size=1, compression="none",
+                        use_dictionary=False, write_statistics=False)
+    data = bytearray((tmp_path / "a.parquet").read_bytes())
+    at = data.index(noise[2]) - 30  # the header of its page
+    data[at : at + 30] = bytes(30)
+    (tmp_path / "a.parquet").write_bytes(data)
+    write_photos(tmp_path / "in", 2)
+    embed("a.parquet:image", "in", "--server", puppet.address, "--output", "out", expect=REFUSED, cwd=tmp_path)
+    assert marks(tmp_path / "out") == {"in/0000.png": 0, "in/0001.png": 1}
+    errors = [json.loads(line)["id"] for line in (tmp_path / "out/errors.jsonl").read_text().splitlines()]
+    assert sorted(errors) == ["a.parquet:image", "a.parquet:image:0", "a.parquet:image:1"]
+
+
 def test_a_torn_line_of_the_errors_file_is_tried_again(puppet, tmp_path):
     write_photos(tmp_path / "in", 2)
     (tmp_path / "in/bad.png").write_bytes(b"no image")

@@ -113,6 +113,8 @@ def test_patches_keep_their_dtype_bit_by_bit(dtype, number):
 
 @pytest.mark.parametrize("source, message", [
     ("/nowhere/at/all.jpg", "no such file"),
+    ("/", "/: Is a directory"),
+    ("a\0b.jpg", "null byte"),
     (np.zeros((4, 4), np.uint8), "[4, 4]"),
     (np.zeros((4, 4, 3), np.float32), "float32"),
     (torch.zeros(4, 4, 3, dtype=torch.bfloat16), "bfloat16"),

@@ -1,5 +1,6 @@
 """What can be embedded, and how each kind becomes the source of an Item message."""
 
+import errno
 import os
 import pathlib
 import sys
@@ -18,6 +19,9 @@ from vitower.options import Options, Sampling
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif")
 VIDEO_EXTENSIONS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 
+# What is wrong with a path and not with the disk, the network or the process: the same the next time.
+_FINAL_ERRORS = (errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG)
+
 Path = Union[str, "os.PathLike[str]"]
 Encoded = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview]
 
@@ -28,6 +32,16 @@ class InputError(ValueError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def unreadable(path: str, error: Exception) -> InputError:
+    """Why a file has no content: its own fault, or UNAVAILABLE, which may be over the next time."""
+    if isinstance(error, FileNotFoundError):
+        return InputError("NOT_FOUND", f"{path}: no such file")
+    if isinstance(error, OSError) and error.errno is not None:  # else a library's word for damaged content
+        code = "INVALID_ARGUMENT" if error.errno in _FINAL_ERRORS else "UNAVAILABLE"
+        return InputError(code, f"{path}: {error.strerror}")
+    return InputError("INVALID_ARGUMENT", f"{path}: {error}")
 
 
 @dataclass(frozen=True)
@@ -71,7 +85,7 @@ class Item:
     """An input with a name of its own and, where `options` is set, options instead of the call's.
 
     `source`: a path, encoded bytes, a PIL image, a uint8 array or torch tensor [H, W, 3] or [T, H, W, 3], or a Video,
-    Frames or Patches. `id` comes back with the embedding.
+    Frames or Patches. `id` comes back with the embedding. An InputError as the source is that item's error.
     """
 
     source: Any
@@ -96,7 +110,10 @@ def item_buffers(item: Item, options: Options, head: bytes) -> list[wire.Buffer]
 
     InputError for an input that cannot be read or is not of a usable shape; TypeError for what is no input at all.
     """
-    id = item.id.encode()
+    try:
+        id = item.id.encode()
+    except UnicodeEncodeError:  # a file's name may be any bytes
+        raise InputError("INVALID_ARGUMENT", f"the id {ascii(item.id)} is not Unicode: give the item another") from None
     # The server refuses longer ids, and needs none to answer.
     name = wire.bytes_field(1, [id]) if 0 < len(id) <= 1024 else []
     return [head, *name, *_source(item.source, options)]
@@ -104,6 +121,8 @@ def item_buffers(item: Item, options: Options, head: bytes) -> list[wire.Buffer]
 
 def _source(source: Any, options: Options) -> list[wire.Buffer]:
     """The field of Item's oneof that holds the source."""
+    if isinstance(source, InputError):
+        raise source
     if isinstance(source, (bytes, bytearray, memoryview)):
         return wire.bytes_field(2, [_flat(source)])
     if isinstance(source, (str, os.PathLike)):
@@ -124,10 +143,8 @@ def _source(source: Any, options: Options) -> list[wire.Buffer]:
 def _read(path: Path) -> bytes:
     try:
         return pathlib.Path(path).read_bytes()
-    except FileNotFoundError:
-        raise InputError("NOT_FOUND", f"{os.fspath(path)}: no such file") from None
-    except OSError as error:
-        raise InputError("INVALID_ARGUMENT", f"{os.fspath(path)}: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # ValueError: no path at all, as with a zero byte
+        raise unreadable(os.fspath(path), error) from None
 
 
 def _flat(data: bytes | bytearray | memoryview) -> wire.Buffer:
@@ -191,7 +208,7 @@ def _pixels(image: Any, options: Options) -> NDArray[Any]:
         try:
             return np.ascontiguousarray(image.convert("RGB"))
         except OSError as error:  # PIL reads the file only now
-            raise InputError("INVALID_ARGUMENT", f"PIL image: {error}") from None
+            raise unreadable("PIL image", error) from None
     if _is_a(image, "torch", "Tensor"):
         if image.dtype != sys.modules["torch"].uint8:
             raise InputError("INVALID_ARGUMENT", f"a tensor of pixels must be uint8, got {image.dtype}")

@@ -23,7 +23,8 @@ Embed images and clips with a vitower server, into shards of Parquet or safetens
 
 INPUT is a file, a folder (searched for images and clips), a glob, a tar (webdataset's too), or FILE.parquet:COLUMN,
 a column of encoded images, of paths, or of structs with a field bytes. Run the same command again to go on where a
-job was stopped or killed: what is on disk is not done again, and other weights or options are refused."""
+job was stopped or killed: what is on disk is not done again, and other weights or options are refused. An id is the
+path as it is spelled here, so spell it the same way."""
 
 _EPILOG = """\
 examples:

@@ -7,12 +7,14 @@ import tarfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from vitower.inputs import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, Item, Video
+from vitower.inputs import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, Item, Video, unreadable
 
 _MEDIA = IMAGE_EXTENSIONS + VIDEO_EXTENSIONS
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _PARQUET_COLUMN = re.compile(r"(?P<path>.+\.parquet):(?P<column>[^/:]+)")
 _ROWS_AT_ONCE = 64
+# By name, since the types that come with type checkers leave them out.
+_DAMAGED_HEADERS = tuple(getattr(tarfile, name) for name in ("InvalidHeaderError", "TruncatedHeaderError"))
 
 # An id and, where it is wanted, what is to be embedded under it.
 Entry = tuple[str, Callable[[], Any]]
@@ -40,17 +42,23 @@ class Inputs:
         return None if None in counts else sum(count for count in counts if count is not None)
 
     def items(self, skip: Callable[[str], bool]) -> Iterator[Item]:
-        """Each id once, in the order of the arguments."""
+        """Each id once, in the order of the arguments. A tar or Parquet file that cannot be read to its end ends with
+        an item of its own name whose source is the InputError."""
         for source in self._sources:
-            if isinstance(source, tuple):
-                entries = _parquet_entries(*source, skip)
-            elif source.lower().endswith(_TARS):
-                entries = _tar_entries(source, skip)
-            else:
-                entries = iter([(source, _itself(source))])
-            for id, content in entries:
-                if not skip(id):
-                    yield Item(content(), id)
+            name = source if isinstance(source, str) else ":".join(source)
+            try:
+                for id, content in _entries(source, skip):
+                    if not skip(id):
+                        yield Item(content(), id)
+            except (tarfile.TarError, EOFError, OSError, ValueError) as error:  # pyarrow's are the last two
+                if not skip(name):
+                    yield Item(unreadable(name, error), name)
+
+
+def _entries(source: "Source", skip: Callable[[str], bool]) -> Iterator[Entry]:
+    if isinstance(source, tuple):
+        return _parquet_entries(*source, skip)
+    return _tar_entries(source, skip) if source.lower().endswith(_TARS) else iter([(source, _itself(source))])
 
 
 def media(data: bytes) -> bytes | Video:
@@ -109,9 +117,20 @@ def _count(source: Source) -> int | None:
     return None if source.lower().endswith(_TARS) else 1
 
 
+class _Member(tarfile.TarInfo):
+    """A header; ReadError where it is damaged or cut, which tarfile takes for the end of the archive."""
+
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> "_Member":
+        try:
+            return super().fromtarfile(tar)
+        except _DAMAGED_HEADERS as error:
+            raise tarfile.ReadError(f"{error} at byte {tar.offset}") from None
+
+
 def _tar_entries(path: str, skip: Callable[[str], bool]) -> Iterator[Entry]:
     """The images and clips of a tar, read in one pass. An id is the tar's path, a slash and the member's name."""
-    with tarfile.open(path, "r|*") as tar:
+    with tarfile.open(path, "r|*", tarinfo=_Member) as tar:
         for member in tar:
             id = f"{path}/{member.name}"
             if not member.isfile() or not member.name.lower().endswith(_MEDIA) or skip(id):
