@@ -1,6 +1,6 @@
 """Throughput of the Python client's embed_stream against a puppet server, beside the C++ client's, as a table.
 
-    VITOWER_BIN_DIR=build/release/bin .venv/bin/python tests/bench/python_client_bench.py [--items 1000]
+    VITOWER_BIN_DIR=build/release/bin .venv/bin/python tests/bench/python_client_bench.py [--items 1000] [--least 0.8]
 
 The tower takes no CPU, so the server's decoding, the wire and the client share the machine's cores. Both clients send
 the same item over one stream, in turns, some rounds each; the best counts. CPU is what the client's process spent.
@@ -79,7 +79,10 @@ def main():
     parser.add_argument("--items", type=int, default=1000)
     parser.add_argument("--in-flight", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--least", type=float, default=0, metavar="RATIO",
+                        help="exit with 1 where the Python client reaches less than this of the C++ client's rate")
     flags = parser.parse_args()
+    ratios = {}
     print("| item | back | Python, items/s | C++, items/s | ratio | Python CPU, ms/item | C++ CPU, ms/item |\n"
           "|---|---|---|---|---|---|---|")
     with Puppet("--device-us-per-patch", 0.05, "--device-min-us", 200, "--max-batch-patches", 8192) as puppet:
@@ -88,11 +91,16 @@ def main():
                 load = (puppet.address, item, {output: True, **fixed}, flags.items, flags.in_flight)
                 runs = [(run_python(*load), run_cc(*load)) for _ in range(flags.rounds)]
                 (rate, cpu), (cc_rate, cc_cpu) = (max(client) for client in zip(*runs, strict=True))
+                ratios[f"{name}, {output}"] = rate / cc_rate
                 rates = f"{rate:.0f} | {cc_rate:.0f} | {rate / cc_rate:.2f}"
                 print(f"| {name} | {output} | {rates} | {cpu:.2f} | {cc_cpu:.2f} |", flush=True)
     best, worst = bf16_milliseconds()
     print(f"\nbf16 760 x 2560 to float32: {best:.2f} to {worst:.2f} ms")
+    slow = {name: ratio for name, ratio in ratios.items() if ratio < flags.least}
+    for name, ratio in slow.items():
+        print(f"FAILS: {name}: {ratio:.2f} of the C++ client's rate, below {flags.least:g}", file=sys.stderr)
+    return 1 if slow else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -135,9 +135,8 @@ def test_tables_that_grow_when_they_are_read_are_refused_before_that(made):
         "box stts inside of stsd": clips.with_boxes(
             clip, [b"moov"], sound_in_one_chunk(16, [clips.box(b"stts", struct.pack(">IIII", 0, 1, 1, 2))])),
     }
-    for message, crafted in cases.items():
-        for mode in ("probe", "video"):
-            (answer,) = ask(({"mode": mode}, crafted))
+    for mode in ("probe", "video"):
+        for message, answer in zip(cases, ask(*(({"mode": mode}, crafted) for crafted in cases.values()))):
             assert message in answer.get("error", ""), (mode, message, answer)
             assert answer["code"] == 3 and answer.get("peak_rss_kib", 0) < 150_000
 
@@ -201,6 +200,19 @@ def test_an_8k_clip_below_the_limit_takes_the_memory_of_few_frames(eight_k):
         assert "error" not in answer and answer["frames"] == count
         peaks.append(answer["peak_rss_kib"])
     assert max(peaks) < 700_000 and peaks[1] - peaks[0] < 100_000, peaks
+
+
+def test_memory_follows_the_sampled_frames_and_not_the_length():
+    """The same scene for 10 s and for 120 s: the file alone may be larger. All frames would be 40 MB more."""
+    scene = [clips.moving_picture(index, 64, 64) for index in range(16)]
+    made_of = [clips.clip("h264", "mp4", frames=frames, width=64, height=64, gop=60, draw=lambda index, *_: scene[index % 16])
+               for frames in (300, 3600)]
+    peaks = []
+    for clip in made_of:
+        (answer,) = ask(({"mode": "video", "discard": True, "sampling": {"num_frames": 16}}, clip))
+        assert answer["frames"] == 16
+        peaks.append(answer["peak_rss_kib"] * 1024)
+    assert peaks[1] - peaks[0] < len(made_of[1]) - len(made_of[0]) + (4 << 20), peaks
 
 
 def test_limits_are_named(made):

@@ -8,7 +8,8 @@ import pytest
 import vitower
 from pictures import encoded, photo
 from safetensors.numpy import load_file
-from serving import VITOWER, serving
+from serving import VITOWER, rel_l2, serving
+from test_clips import mixed
 from test_embed_command import USAGE, embed
 from vitower.embed import read_shards
 
@@ -68,6 +69,27 @@ def test_pixels_and_patches_give_the_values_of_the_file(server, photos):
     for embedding in got:
         assert embedding.grid_thw == want.grid_thw
         np.testing.assert_allclose(embedding.tokens, want.tokens, rtol=0, atol=2e-5)
+
+
+def test_each_of_two_thousand_mixed_items_gets_the_answer_that_it_gets_alone(server):
+    kinds = [item for item, _ in mixed()]
+    with vitower.Client(server.address, channels=2) as client:
+        alone = [client.embed([item], on_error="return")[0] for item in kinds]
+        stream = client.embed_stream((vitower.Item(kinds[n % 40], id=f"no {n}") for n in range(2000)), on_error="return")
+        outcomes = {outcome.index: outcome for outcome in stream}
+    assert sorted(outcomes) == list(range(2000))
+    for n, got in outcomes.items():
+        want = alone[n % 40]
+        assert got.id == f"no {n}" and type(got) is type(want)
+        if isinstance(want, vitower.ItemError):
+            assert (got.code, got.message) == (want.code, want.message)
+            continue
+        assert got.grid_thw == want.grid_thw and sorted(got.keys()) == sorted(want.keys())
+        for name in want.keys():
+            assert rel_l2(got[name], want[name]) <= 1e-6, (n, name)
+    assert sum(isinstance(outcome, vitower.ItemError) for outcome in outcomes.values()) == 100
+    flats = [alone[n].tokens for n in (0, 5)]
+    assert rel_l2(*flats) > 1e-3  # an answer of another item would be seen
 
 
 def test_a_folder_in_parquet_holds_the_tokens(server, photos, tmp_path):
