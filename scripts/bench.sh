@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures what README.md reports: JPEG decode and resize, patch embedding as Conv3d and as Linear, the tower's stages by
-# batch, and the whole tower beside transformers in one run. Wants a quiet machine; takes about 20 minutes on 2 cores. Other shapes, rows
+# batch, and the whole tower beside transformers in one run. Wants a quiet machine; takes about 23 minutes on 2 cores. Other shapes, rows
 # and peers (torch.compile, OpenVINO): tests/bench/tower_vs_transformers.py --help.
 #   scripts/bench.sh [--threads N]
 set -euo pipefail
