@@ -108,7 +108,8 @@ class Bench final : public Command {
     StopSignals signals;
     if (absl::Status status = CheckOptions(); !status.ok())
       return Fail(ExitCode::kUsage, std::string(status.message()));
-    if (absl::Status status = Connect(); !status.ok()) return Fail(status);
+    if (absl::Status status = MakeClients(); !status.ok()) return Fail(ExitCode::kUsage, std::string(status.message()));
+    if (absl::Status status = AskForModel(); !status.ok()) return Fail(status);
     const absl::StatusOr<std::vector<uint32_t>> levels =
         WantedLevels(choices_.outputs, {served_.name, served_.fingerprint, served_.deepstack_visual_indexes.size()});
     if (!levels.ok()) return Fail(ExitCode::kUsage, std::string(levels.status().message()));
@@ -140,21 +141,27 @@ class Bench final : public Command {
 
   int64_t ServerCount() const { return static_cast<int64_t>(addresses_.size()); }
 
-  absl::Status Connect() {
+  absl::Status MakeClients() {
     absl::StatusOr<ClientOptions> wanted = ToClientOptions(connection_);
     if (!wanted.ok()) return wanted.status();
     wanted->attempts = static_cast<int>(attempts_);
     for (const std::string& address : addresses_) {
       wanted->server = address;
-      absl::StatusOr<std::unique_ptr<Client>> client = Client::Create(*wanted);
-      if (!client.ok()) return absl::InvalidArgumentError(absl::StrCat("--", std::string(client.status().message())));
-      absl::StatusOr<ServedModel> served = (*client)->GetModelInfo(system_clock::now() + std::chrono::seconds(10));
+      absl::StatusOr<std::unique_ptr<Client>> client = MakeClient(*wanted);
+      if (!client.ok()) return client.status();
+      clients_.push_back(*std::move(client));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status AskForModel() {
+    for (size_t i = 0; i < clients_.size(); ++i) {
+      absl::StatusOr<ServedModel> served = clients_[i]->GetModelInfo(system_clock::now() + std::chrono::seconds(10));
       if (!served.ok()) {
         return absl::Status(served.status().code(),
-                            absl::StrCat("--server ", address, ": ", std::string(served.status().message())));
+                            absl::StrCat("--server ", addresses_[i], ": ", std::string(served.status().message())));
       }
       served_ = *std::move(served);
-      clients_.push_back(*std::move(client));
     }
     return absl::OkStatus();
   }

@@ -71,4 +71,10 @@ absl::StatusOr<ClientOptions> ToClientOptions(const ConnectionFlags& flags) {
   return client;
 }
 
+absl::StatusOr<std::unique_ptr<Client>> MakeClient(const ClientOptions& options) {
+  absl::StatusOr<std::unique_ptr<Client>> client = Client::Create(options);
+  if (client.ok()) return client;
+  return absl::InvalidArgumentError(absl::StrCat("--", std::string(client.status().message())));
+}
+
 }  // namespace vitower

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -23,5 +24,8 @@ void AddTokenFlags(Options& options, ConnectionFlags* flags);
 
 // Reads the token. INVALID_ARGUMENT names the flags that contradict each other, or the file and what is wrong with it.
 absl::StatusOr<ClientOptions> ToClientOptions(const ConnectionFlags& flags);
+
+// Client::Create, whose errors are those of flags too: INVALID_ARGUMENT names the flag.
+absl::StatusOr<std::unique_ptr<Client>> MakeClient(const ClientOptions& options);
 
 }  // namespace vitower

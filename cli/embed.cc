@@ -148,11 +148,14 @@ class Embed final : public Command {
     absl::StatusOr<ClientOptions> client = ToClientOptions(connection_);
     if (!client.ok()) return client.status();
     remote_.client = *std::move(client);
+    absl::StatusOr<std::unique_ptr<Client>> made = MakeClient(remote_.client);
+    if (!made.ok()) return made.status();
+    client_ = *std::move(made);
     return absl::OkStatus();
   }
 
   absl::StatusOr<std::unique_ptr<EmbeddingSource>> OpenSource() {
-    if (!connection_.server.empty()) return OpenRemote(remote_);
+    if (!connection_.server.empty()) return OpenRemote(remote_, std::move(client_));
     local_.dtype = choices_.dtype;
     local_.log = [quiet = quiet_](std::string_view message) {
       if (!quiet) std::fprintf(stderr, "%.*s\n", static_cast<int>(message.size()), message.data());
@@ -197,6 +200,7 @@ class Embed final : public Command {
   std::vector<std::string> arguments_;
   ConnectionFlags connection_;
   RemoteOptions remote_{};
+  std::unique_ptr<Client> client_;
   LocalOptions local_;
   EmbedChoices choices_;
   OutputRequest request_;

@@ -25,7 +25,8 @@ using std::chrono::steady_clock;
 class Healthcheck final : public Command {
  public:
   explicit Healthcheck(CLI::App& root)
-      : Command(root, "healthcheck", "Ask a server whether it is serving: exit code 0 if it is, 1 if not.", kHealthcheckExamples) {
+      : Command(root, "healthcheck", "Ask a server whether it is serving: exit code 0 if it is, 1 if not.",
+                kHealthcheckExamples) {
     options().Add({"server", "HOST:PORT", "localhost:50051", "the server to ask"}, IntoText(&connection_.server));
     AddTlsFlags(options(), &connection_);
     options().Add({"wait", "TIME", "0", "ask again until it is serving, for so long at most"},
@@ -38,8 +39,8 @@ class Healthcheck final : public Command {
   ExitCode Execute() override {
     const absl::StatusOr<ClientOptions> wanted = ToClientOptions(connection_);
     if (!wanted.ok()) return Fail(ExitCode::kUsage, std::string(wanted.status().message()));
-    const absl::StatusOr<std::unique_ptr<Client>> client = Client::Create(*wanted);
-    if (!client.ok()) return Fail(ExitCode::kUsage, absl::StrCat("--", std::string(client.status().message())));
+    const absl::StatusOr<std::unique_ptr<Client>> client = MakeClient(*wanted);
+    if (!client.ok()) return Fail(ExitCode::kUsage, std::string(client.status().message()));
     const absl::Status status = AskUntilServing(**client);
     if (!status.ok()) {
       if (!quiet_) Fail(ExitCode::kFailure, absl::StrCat(connection_.server, ": ", std::string(status.message())));

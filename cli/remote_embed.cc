@@ -243,17 +243,16 @@ class RemoteSource final : public EmbeddingSource {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<EmbeddingSource>> OpenRemote(const RemoteOptions& options) {
-  absl::StatusOr<std::unique_ptr<Client>> client = Client::Create(options.client);
-  if (!client.ok()) return client.status();
+absl::StatusOr<std::unique_ptr<EmbeddingSource>> OpenRemote(const RemoteOptions& options,
+                                                            std::unique_ptr<Client> client) {
   const Client::Deadline deadline =
       system_clock::now() + std::min<std::chrono::microseconds>(options.timeout, std::chrono::seconds(10));
-  absl::StatusOr<ServedModel> served = (*client)->GetModelInfo(deadline);
+  absl::StatusOr<ServedModel> served = client->GetModelInfo(deadline);
   if (!served.ok()) {
     return absl::Status(served.status().code(),
                         absl::StrCat("--server ", options.client.server, ": ", std::string(served.status().message())));
   }
-  return std::make_unique<RemoteSource>(options, *std::move(client), *std::move(served));
+  return std::make_unique<RemoteSource>(options, std::move(client), *std::move(served));
 }
 
 }  // namespace vitower

@@ -17,6 +17,8 @@ struct RemoteOptions {
 
 // Embeds by a server, over one stream. A file that the server has no room for is sent again with growing, jittered
 // pauses, for `timeout` at most. Asks for the model at once and fails with the server's status where that fails.
-absl::StatusOr<std::unique_ptr<EmbeddingSource>> OpenRemote(const RemoteOptions& options);
+// `client` is of options.client.
+absl::StatusOr<std::unique_ptr<EmbeddingSource>> OpenRemote(const RemoteOptions& options,
+                                                            std::unique_ptr<Client> client);
 
 }  // namespace vitower

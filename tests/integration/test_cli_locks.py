@@ -5,7 +5,7 @@ import pytest
 from certificates import write_certificates
 from pictures import encoded, photo
 from serving import serving
-from vitower_cli import FAILURE, OK, REFUSED, USAGE, vitower
+from vitower_cli import FAILURE, OK, USAGE, vitower
 
 import numpy as np
 
@@ -109,6 +109,7 @@ def test_a_clients_flags_that_cannot_be_are_usage_errors(pki, flags, why):
     assert done.returncode == USAGE and why in done.stderr
 
 
-def test_a_folder_for_a_certificate_is_an_error_like_any_other(pki):
-    done = vitower("embed", "a.png", "--server", "localhost:1", "--output", "x.npy", "--tls-ca", ".", cwd=pki)
-    assert done.returncode == REFUSED and "tls-ca: cannot read ." in done.stderr
+@pytest.mark.parametrize("command", [["embed", "a.png", "--output", "x.npy"], ["bench"], ["healthcheck"]])
+def test_a_folder_for_a_certificate_is_a_usage_error_like_any_other(pki, command):
+    done = vitower(*command, "--server", "localhost:1", "--tls-ca", ".", cwd=pki)
+    assert done.returncode == USAGE and "--tls-ca: cannot read ." in done.stderr

@@ -138,6 +138,13 @@ def test_healthcheck_tells_serving_from_not(server):
     assert gone.returncode == FAILURE and "127.0.0.1:1" in gone.stderr
 
 
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "dns:///localhost"])
+def test_a_server_on_this_machine_is_not_asked_through_a_proxy(server, host):
+    proxy = {"http_proxy": "http://127.0.0.1:1", "https_proxy": "http://127.0.0.1:1"}
+    asked = vitower("healthcheck", "--server", f"{host}:{server.address.split(':')[1]}", env=proxy)
+    assert asked.returncode == OK, asked.stderr
+
+
 def test_healthcheck_waits_for_a_server_that_starts_later():
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = "127.0.0.1:%d" % free.getsockname()[1]

@@ -29,10 +29,10 @@ TEST_F(TlsTest, TheServersNameIsChecked) {
   EXPECT_EQ(Call(Tls("ca", "", "vitower.example")), StatusCode::UNAVAILABLE);
 }
 
-TEST_F(TlsTest, WithAClientCaNoHandlerRunsForACertificateThatIsMissingExpiredOrOfAnotherCa) {
+TEST_F(TlsTest, WithAClientCaNoHandlerRunsForACertificateThatIsMissingExpiredOfAnotherCaOrForServersOnly) {
   options_.tls_client_ca = Path("ca.pem");
   ServeTls();
-  for (const char* client : {"", "client-expired", "client-other"}) {
+  for (const char* client : {"", "client-expired", "client-other", "server-only"}) {
     EXPECT_EQ(Call(Tls("ca", client)), StatusCode::UNAVAILABLE) << client;
     EXPECT_EQ(CheckHealth(Tls("ca", client), ""), Health::kUnknown) << client;
   }

@@ -27,8 +27,8 @@ void AddExtension(X509& certificate, int id, const char* value) {
   X509_EXTENSION_free(extension);
 }
 
-// Valid from two days ago until `days` from now. `issuer` null: signed by itself, a CA.
-Identity Issue(const std::string& name, const Identity* issuer, int days) {
+// Valid from two days ago until `days` from now. `issuer` null: signed by itself, a CA. `usage` null: for anything.
+Identity Issue(const std::string& name, const Identity* issuer, int days, const char* usage = nullptr) {
   constexpr long kDay = 24L * 60 * 60;
   static long serial = 1;
   Identity made;
@@ -44,6 +44,7 @@ Identity Issue(const std::string& name, const Identity* issuer, int days) {
   X509_set_issuer_name(&certificate, issuer != nullptr ? X509_get_subject_name(issuer->certificate.get()) : subject);
   AddExtension(certificate, NID_basic_constraints, issuer != nullptr ? "CA:FALSE" : "critical,CA:TRUE");
   if (issuer != nullptr) AddExtension(certificate, NID_subject_alt_name, "DNS:localhost,DNS:vitower.test,IP:127.0.0.1");
+  if (usage != nullptr) AddExtension(certificate, NID_ext_key_usage, usage);
   X509_sign(&certificate, issuer != nullptr ? issuer->key.get() : made.key.get(), EVP_sha256());
   return made;
 }
@@ -80,6 +81,7 @@ void WriteTestCertificates(const std::filesystem::path& folder) {
   Write(folder, "server", server);
   WriteKey(folder / "server-locked.key", server, "open sesame");
   for (const char* name : {"server-new", "client"}) Write(folder, name, Issue(name, &ca, 30));
+  Write(folder, "server-only", Issue("server-only", &ca, 30, "serverAuth"));
   for (const char* name : {"server-expired", "client-expired"}) Write(folder, name, Issue(name, &ca, -1));
   for (const char* name : {"server-other", "client-other"}) Write(folder, name, Issue(name, &other_ca, 30));
 }
