@@ -59,7 +59,7 @@ std::optional<Refusal> EmbedReactor::Accept(int64_t request_bytes) {
 }
 
 absl::Status EmbedReactor::Refuse(const Refusal& refusal) {
-  rpc_.metrics.CountRejected(refusal.fault);
+  rpc_.metrics.CountRejected(kMethod, refusal.fault);
   if (Row(refusal.fault).code == absl::StatusCode::kResourceExhausted) {
     context_.AddTrailingMetadata("grpc-retry-pushback-ms",
                                  IsPassing(refusal.fault) ? std::to_string(refusal.retry_after.count()) : "-1");

@@ -41,7 +41,7 @@ EmbedStreamReactor::EmbedStreamReactor(const Rpc& rpc, grpc::CallbackServerConte
 void EmbedStreamReactor::Open() {
   context_.AddTrailingMetadata(kRequestIdKey, request_id_);
   if (const std::optional<Refusal> closed = rpc_.lifecycle.EnterStream(self_)) {
-    rpc_.metrics.CountRejected(closed->fault);
+    rpc_.metrics.CountRejected(kMethod, closed->fault);
     End(MakeStatus(closed->fault, closed->message));
   }
   Drive();

@@ -133,7 +133,7 @@ void EmbedStreamReactor::Accept(uint64_t key, const std::shared_ptr<Call>& call,
 }
 
 void EmbedStreamReactor::Refuse(Call& call, const Refusal& refusal) {
-  rpc_.metrics.CountRejected(refusal.fault);
+  rpc_.metrics.CountRejected(kMethod, refusal.fault);
   Log(RefusalLevel(refusal.fault), Cat("an item of a stream was refused: ", refusal.message), request_id_);
   const TimePoint now = rpc_.clock.Now();
   StageTimes times;
@@ -188,7 +188,7 @@ bool EmbedStreamReactor::HoldsNothing() const {
 }
 
 absl::Status EmbedStreamReactor::RuleBroken(const std::string& rule) {
-  rpc_.metrics.CountRejected(Fault::kMalformed);
+  rpc_.metrics.CountRejected(kMethod, Fault::kMalformed);
   Log(LogLevel::kWarning, Cat("a stream broke a rule: ", rule), request_id_);
   return MakeStatus(Fault::kMalformed, rule);
 }

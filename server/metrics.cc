@@ -12,6 +12,7 @@
 #include "prometheus/text_serializer.h"
 #include "server/device_stages.h"
 #include "server/item_check.h"
+#include "server/memory_limit.h"
 #include "server/metrics_endpoint.h"
 #include "server/mutex.h"
 #include "server/process_metrics.h"
@@ -82,6 +83,10 @@ struct Metrics::Impl {
                                                 .Register(*registry);
   prometheus::Family<Counter>& items =
       BuildCounter().Name("vitower_items_total").Help("Items answered, by source and code.").Register(*registry);
+  prometheus::Family<Counter>& rejects = BuildCounter()
+                                             .Name("vitower_rejected_total")
+                                             .Help("Calls, and items of streams, refused before they were accepted.")
+                                             .Register(*registry);
   prometheus::Family<Counter>& busy = BuildCounter()
                                           .Name("vitower_device_busy_seconds_total")
                                           .Help("Time a device spent in forward passes.")
@@ -98,7 +103,6 @@ struct Metrics::Impl {
   std::array<Histogram*, kStageCount> stages{};
   std::array<Histogram*, kStageCount> batch_stages{};
   std::array<Gauge*, kStateNames.size()> states{};
-  std::map<Fault, Counter*> rejected;
   std::map<Fault, Counter*> dropped;
 
   Counter& nonfinite = One("vitower_nonfinite_items_total", "Items refused because an output was NaN or infinite.");
@@ -153,6 +157,8 @@ struct Metrics::Impl {
         .Register(*registry)
         .Add({{"version", Str(kVersion)}})
         .Set(1);
+    OneGauge("vitower_memory_limit_bytes", "What this process may use: the machine's memory or its container's.")
+        .Set(static_cast<double>(UsableMemoryBytes()));
   }
 
   Counter& One(const std::string& name, const std::string& help) {
@@ -182,9 +188,10 @@ struct Metrics::Impl {
   }
 
   void AddReasons() {
-    auto& rejects =
-        BuildCounter().Name("vitower_rejected_total").Help("Calls refused as a whole, by reason.").Register(*registry);
-    for (const Fault fault : RejectReasons()) rejected[fault] = Series(rejects, "reason", Str(Row(fault).label));
+    for (const Fault fault : RejectReasons()) {
+      Rejects("Embed", fault);
+      Rejects("EmbedStream", fault);
+    }
     auto& drops = BuildCounter()
                       .Name("vitower_dropped_total")
                       .Help("Accepted items dropped before they were worked on, by reason.")
@@ -201,6 +208,10 @@ struct Metrics::Impl {
       Request("EmbedStream", code);
     }
     Request("GetModelInfo", absl::StatusCode::kOk);
+  }
+
+  Counter& Rejects(std::string_view method, Fault reason) {
+    return rejects.Add({{"method", Str(method)}, {"reason", Str(Row(reason).label)}});
   }
 
   Histogram& Request(std::string_view method, absl::StatusCode code) {
@@ -273,7 +284,7 @@ void Metrics::SetDeviceBudget(const std::string& device, int64_t patches) {
 
 void Metrics::CountReceived(int64_t bytes) { impl_->received.Increment(static_cast<double>(bytes)); }
 void Metrics::CountSent(int64_t bytes) { impl_->sent.Increment(static_cast<double>(bytes)); }
-void Metrics::CountRejected(Fault reason) { impl_->rejected.at(reason)->Increment(); }
+void Metrics::CountRejected(std::string_view method, Fault reason) { impl_->Rejects(method, reason).Increment(); }
 void Metrics::CountDropped(Fault reason) { impl_->dropped.at(reason)->Increment(); }
 void Metrics::CountNonfinite() { impl_->nonfinite.Increment(); }
 void Metrics::CountAuthFailure(std::string_view reason) {

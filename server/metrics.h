@@ -38,7 +38,7 @@ class Metrics final {
 
   void CountReceived(int64_t bytes);
   void CountSent(int64_t bytes);
-  void CountRejected(Fault reason);
+  void CountRejected(std::string_view method, Fault reason);  // a call, or an item of a stream
   void CountDropped(Fault reason);
   void CountItem(std::string_view kind, absl::StatusCode code);
   void CountNonfinite();

@@ -14,7 +14,7 @@ namespace vitower {
 // Everything that can be wrong with a call or an item, as the server tells it apart. The table in status.cc gives each
 // its gRPC code and the label it has in the metrics.
 enum class Fault : uint8_t {
-  // Calls refused as a whole: vitower_rejected_total{reason}.
+  // Calls, and items of streams, refused: vitower_rejected_total{method,reason}.
   kMalformed,
   kNoItems,
   kTooManyItems,

@@ -101,11 +101,12 @@ SATURATION = [
     panel("Items in the queue", {"{{instance}}": f"vitower_queue_items{{{WHERE}}}"}),
     panel("Waiting for a batch", {"p50": quantile(0.5, STAGES, 'stage="queue"'), "p99": quantile(0.99, STAGES, 'stage="queue"')},
           "s"),
-    panel("Calls refused", {"{{reason}}": rate("vitower_rejected_total", by="reason")}, "reqps", stack=True),
+    panel("Refused", {"{{method}} {{reason}}": rate("vitower_rejected_total", by="method, reason")}, "reqps", stack=True,
+          about="Calls, and items of streams, that were not accepted."),
     panel("Items dropped", {"{{reason}}": rate("vitower_dropped_total", by="reason")}, "reqps", stack=True,
           about="Accepted, then not worked on: the client went away or was late, or a drain ran out of time."),
-    panel("Refused for want of room, share of all calls", {"{{instance}}": f"instance:vitower_rejects:ratio5m{{{WHERE}}}"},
-          "percentunit"),
+    panel("Refused for want of room", {"{{instance}} {{method}}": f"instance_method:vitower_rejects:ratio5m{{{WHERE}}}"},
+          "percentunit", about="The share of the calls, and of the items for those of streams."),
 ]
 
 PROCESS = [
@@ -116,7 +117,8 @@ PROCESS = [
     panel("Devices", {"{{instance}} {{device}}": f"vitower_device_up{{{WHERE}}}"}, width=8, most=1,
           about="1: the device's last forward pass succeeded."),
     panel("Memory of devices", {"{{device}} {{kind}}": f"vitower_device_memory_bytes{{{WHERE}}}"}, "bytes", stack=True),
-    panel("Resident memory", {"{{instance}}": f"process_resident_memory_bytes{{{WHERE}}}"}, "bytes"),
+    panel("Resident memory", {"{{instance}}": f"process_resident_memory_bytes{{{WHERE}}}",
+                              "{{instance}} limit": f"vitower_memory_limit_bytes{{{WHERE}}}"}, "bytes"),
     panel("CPU", {"{{instance}}": rate("process_cpu_seconds_total", by="instance")}, about="Cores in use."),
     panel("Threads", {"{{instance}}": f"process_threads{{{WHERE}}}"}),
     panel("Open files", {"{{instance}}": f"process_open_fds{{{WHERE}}}", "{{instance}} limit": f"process_max_fds{{{WHERE}}}"}),

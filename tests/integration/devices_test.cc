@@ -105,7 +105,7 @@ TEST_F(DevicesTest, WithoutADeviceTheServerSaysSoAndComesBack) {
   EXPECT_EQ(refused.status.error_code(), StatusCode::UNAVAILABLE);
   EXPECT_THAT(refused.status.error_message(), HasSubstr("no device of the server works"));
   EXPECT_EQ(Metric("vitower_dropped_total{reason=\"no_device\"}"), 2);
-  EXPECT_EQ(Metric("vitower_rejected_total{reason=\"no_device\"}"), 1);
+  EXPECT_EQ(Metric("vitower_rejected_total{method=\"Embed\",reason=\"no_device\"}"), 1);
   second_->Release();
   AwaitMetric("vitower_state{state=\"serving\"}", 1);
   EXPECT_EQ(CheckHealth(channel, ""), Health::kServing);

@@ -166,7 +166,7 @@ TEST_F(EmbedTest, GarbageIsRefusedAsMalformed) {
   call.Write("\xFF\xFF\xFF not protobuf");
   EXPECT_FALSE(call.Read());
   EXPECT_EQ(call.Finish().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
-  EXPECT_EQ(Metric("vitower_rejected_total{reason=\"malformed\"}"), 1);
+  EXPECT_EQ(Metric("vitower_rejected_total{method=\"Embed\",reason=\"malformed\"}"), 1);
 }
 
 TEST_F(EmbedTest, ModelInfoTellsShapesAndLimits) {

@@ -20,7 +20,7 @@ class OverloadTest : public ServerTest {
     ASSERT_TRUE(server_->WaitUntilServing().ok());
   }
   double Rejected(const std::string& reason) const {
-    return Metric("vitower_rejected_total{reason=\"" + reason + "\"}");
+    return Metric("vitower_rejected_total{method=\"Embed\",reason=\"" + reason + "\"}");
   }
 };
 

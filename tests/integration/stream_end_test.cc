@@ -226,7 +226,7 @@ TEST_F(StreamEndTest, ABrokenRuleEndsTheStreamAndNamesKeyValueAndLimit) {
          }),
          "the item with key 5 came in part and is not complete");
   ExpectNothingHeld();
-  EXPECT_EQ(Metric("vitower_rejected_total{reason=\"malformed\"}"), 10);
+  EXPECT_EQ(Metric("vitower_rejected_total{method=\"EmbedStream\",reason=\"malformed\"}"), 10);
 }
 
 TEST_F(StreamEndTest, AKeyThatIsInFlightMayNotBeUsedAgain) {

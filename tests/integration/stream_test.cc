@@ -264,7 +264,7 @@ TEST_F(StreamTest, AnItemThatAFullServerRefusesSaysWhenToComeBack) {
   ASSERT_TRUE(refused);
   EXPECT_EQ(refused->result.status().code(), 8U);
   EXPECT_EQ(refused->result.retry_after_ms(), 200U);
-  EXPECT_EQ(Metric("vitower_rejected_total{reason=\"queue_full\"}"), 1);
+  EXPECT_EQ(Metric("vitower_rejected_total{method=\"EmbedStream\",reason=\"queue_full\"}"), 1);
   puppet_->Release();
   EXPECT_TRUE(other.get().status.ok());
   ASSERT_TRUE(stream.Send(1, BmpItem(128, 64, {})));

@@ -178,7 +178,8 @@ def leaks(puppet, gate, verdict):
     connections = gate.connections
     counts = puppet.metrics()
     verdict.check(counts["vitower_inflight_bytes"] == 0, "no bytes in flight are left")
-    blamed = sum(counts[f'vitower_rejected_total{{reason="{reason}"}}'] for reason in ("malformed", "no_items"))
+    blamed = sum(counts[f'vitower_rejected_total{{method="{method}",reason="{reason}"}}']
+                 for method in ("Embed", "EmbedStream") for reason in ("malformed", "no_items"))
     verdict.check(blamed == 0, f"{blamed:.0f} requests were held for wrong that were only cut")
     with Puppet(*SHAPE) as fresh:
         Bench(fresh.address, mix=MIX, seconds=1, warm_up=0, stream=True, concurrency=64).report()

@@ -173,7 +173,7 @@ def test_a_full_server_is_asked_again_until_all_is_done():
                 "--device-min-us", 3000, "--hidden", 64) as small:
         with Client(small.address, max_in_flight=40, channels=8) as client:  # a stream alone waits, and is not refused
             got = sorted(mark(e) for e in client.embed_stream([flat(n) for n in range(150)]))
-        refused = small.metrics()['vitower_rejected_total{reason="queue_full"}']
+        refused = small.metrics()['vitower_rejected_total{method="EmbedStream",reason="queue_full"}']
     assert got == list(range(150)) and refused > 0
 
 

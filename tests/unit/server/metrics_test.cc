@@ -7,6 +7,7 @@
 #include <sstream>
 #include <string>
 
+#include "server/memory_limit.h"
 #include "tests/support/puppet_encoder.h"
 
 namespace vitower {
@@ -45,6 +46,7 @@ constexpr const char* kNames[] = {
     "vitower_dropped_total counter",
     "vitower_inflight_bytes gauge",
     "vitower_items_total counter",
+    "vitower_memory_limit_bytes gauge",
     "vitower_model_info gauge",
     "vitower_nonfinite_items_total counter",
     "vitower_patches_total counter",
@@ -85,7 +87,8 @@ TEST_F(MetricsTest, KnownSeriesExistFromTheStart) {
   }
   EXPECT_THAT(text, HasSubstr("vitower_batch_stage_duration_seconds_count{stage=\"blocks\"} 0\n"));
   EXPECT_THAT(text, Not(HasSubstr("vitower_batch_stage_duration_seconds_count{stage=\"decode\"}")));
-  EXPECT_THAT(text, HasSubstr("vitower_rejected_total{reason=\"queue_full\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("vitower_rejected_total{method=\"Embed\",reason=\"queue_full\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("vitower_rejected_total{method=\"EmbedStream\",reason=\"no_device\"} 0\n"));
   EXPECT_THAT(text, HasSubstr("vitower_dropped_total{reason=\"expired\"} 0\n"));
   EXPECT_THAT(text, HasSubstr("vitower_items_total{code=\"OK\",kind=\"image\"} 0\n"));
   EXPECT_THAT(text, HasSubstr("vitower_device_busy_seconds_total{device=\"puppet:0\"} 0\n"));
@@ -104,6 +107,19 @@ TEST_F(MetricsTest, ADeviceIsUpWhileAllItsEncodersAre) {
   metrics.SetDeviceUp("cuda:0", 0, false);
   metrics.SetDeviceUp("cuda:0", 1, true);
   EXPECT_FALSE(up());
+}
+
+TEST_F(MetricsTest, ARefusalIsCountedForItsMethod) {
+  metrics_.CountRejected("EmbedStream", Fault::kQueueFull);
+  EXPECT_THAT(metrics_.Text(), HasSubstr("vitower_rejected_total{method=\"EmbedStream\",reason=\"queue_full\"} 1\n"));
+  EXPECT_THAT(metrics_.Text(), HasSubstr("vitower_rejected_total{method=\"Embed\",reason=\"queue_full\"} 0\n"));
+}
+
+TEST_F(MetricsTest, TheMemoryThatTheProcessMayUseIsThere) {
+  const std::string text = metrics_.Text();
+  const std::string name = "\nvitower_memory_limit_bytes ";
+  ASSERT_THAT(text, HasSubstr(name));
+  EXPECT_EQ(std::stod(text.substr(text.find(name) + name.size())), static_cast<double>(UsableMemoryBytes()));
 }
 
 TEST_F(MetricsTest, AStageIsCountedInItsOwnSeries) {
