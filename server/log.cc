@@ -106,7 +106,8 @@ class StderrSink final : public spdlog::sinks::base_sink<std::mutex> {
 
   // A pipe that can be written to takes PIPE_BUF bytes at least. A line that ends in the middle gets its end later.
   bool Write(const spdlog::memory_buf_t& line) {
-    std::string text = (cut_ ? "\n" : "") + std::string(line.data(), line.size());
+    std::string text(cut_ ? 1 : 0, '\n');
+    text.append(line.data(), line.size());
     for (size_t begin = 0; begin < text.size();) {
       pollfd target{STDERR_FILENO, POLLOUT, 0};
       const size_t size = std::min<size_t>(text.size() - begin, PIPE_BUF);
