@@ -66,7 +66,7 @@ absl::Status ClipPlanner::PlanVideo() {
   if (!header.ok()) return In("video", header.status());
   plan_.source = VideoPlan{ClipLimits(), *sampling, *options};
   plan_.decode_bytes = kDecodingBytesAPixel * header->size.height * header->size.width;
-  const absl::Status set = SetGrid(ExpectSampled(*header, *sampling), header->size, *options);
+  absl::Status set = SetGrid(ExpectSampled(*header, *sampling), header->size, *options);
   if (set.ok() || !header->reckoned) return set;
   return SetGrid(/*frames=*/1, header->size, *options);  // what is only reckoned refuses nothing
 }
