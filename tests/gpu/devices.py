@@ -7,7 +7,6 @@ PROBE is gpu_probe, MODEL a checkpoint folder; what is to be made fail needs the
 something that is wanted does not hold.
 """
 
-import argparse
 import os
 import pathlib
 import subprocess
@@ -15,7 +14,10 @@ import sys
 import tempfile
 import time
 
-from serving import CONNECTIONS, LOADERS, Load, Server, Table, Verdict, device_alone, measure, note, of_devices, summed, told
+from serving import (
+    CONNECTIONS, LOADERS, Load, Server, Table, Verdict, device_alone,
+    flag_parser, measure, note, of_devices, summed, told,
+)
 
 RAW = {"no_resize": True, "stream": True}
 # name, mix, a batch of it, outputs, in flight for each device
@@ -205,11 +207,7 @@ def faults(flags, count, verdict):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("vitower")
-    parser.add_argument("probe")
-    parser.add_argument("model")
-    parser.add_argument("--seconds", type=float, default=4, help="of a row")
+    parser = flag_parser(__doc__)
     parser.add_argument("--fault", help="the library of fault.cu")
     parser.add_argument("--no-speed", action="store_true")
     flags = parser.parse_args()

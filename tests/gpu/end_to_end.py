@@ -7,14 +7,16 @@ PROBE is gpu_probe, which says what the device does by itself in the same run; M
 where a target is missed.
 """
 
-import argparse
 import json
 import pathlib
 import sys
 import tempfile
 import time
 
-from serving import COMPUTED, CONNECTIONS, Load, Server, Table, Verdict, device_alone, measure, note, summed, told
+from serving import (
+    COMPUTED, CONNECTIONS, Load, Server, Table, Verdict, device_alone,
+    flag_parser, measure, note, summed, told,
+)
 
 RAW, JPEG = {"no_resize": True}, {"min_pixels": 50_176}
 # name, mix, what the device alone does, preprocessing, outputs, in flight
@@ -87,12 +89,7 @@ def trace(server, seconds=1):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("vitower")
-    parser.add_argument("probe")
-    parser.add_argument("model")
-    parser.add_argument("--seconds", type=float, default=4, help="of a row")
-    flags = parser.parse_args()
+    flags = flag_parser(__doc__).parse_args()
     verdict = Verdict()
     alone = {(row[2], row[4] == "tokens"): None for row in ROWS}
     for grid, tokens in alone:

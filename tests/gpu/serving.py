@@ -1,5 +1,6 @@
 """What end_to_end.py and devices.py share: a server, `vitower bench` in several processes, figures from /metrics, tables."""
 
+import argparse
 import json
 import os
 import pathlib
@@ -21,6 +22,15 @@ COMPUTED = ("patch_embed", "position", "blocks", "merger")
 
 def note(text):
     print(text, flush=True)
+
+
+def flag_parser(description):
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("vitower")
+    parser.add_argument("probe")
+    parser.add_argument("model")
+    parser.add_argument("--seconds", type=float, default=4, help="of a row")
+    return parser
 
 
 class Server:
