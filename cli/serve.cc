@@ -206,9 +206,8 @@ class Serve final : public Command {
     options().Add(
         {"device-stall-timeout", "TIME", "0",
          "a forward pass that takes longer is stuck and its device out of service until it ends (0: ten times "
-         "the warm-up, at least 1m; a larger item has more); a warm-up that takes longer, and longer than 10m, ends "
-         "the "
-         "server"},
+         "the warm-up, at least 1m; a larger item has more); a warm-up that takes longer, and longer than 10m, "
+         "ends the server"},
         Into(&server_.device_stall_timeout, ParseMilliseconds));
     options().Add(
         {"preprocess-threads", "N", "0", "threads that decode and resize (0: one a core, within the CPU quota)"},

@@ -3,6 +3,7 @@
 import json
 
 import torch
+from torch import library
 
 
 def import_torchvision():
@@ -11,18 +12,18 @@ def import_torchvision():
     torchvision registers shapes for its own compiled operators on import and stops where they are missing. Nothing used
     here needs them, so those registrations are skipped.
     """
-    register_fake = torch.library.register_fake
+    register_fake = library.register_fake
 
     def skip_torchvision(name, *args, **options):
         if name.startswith("torchvision::"):
             return lambda function: function
         return register_fake(name, *args, **options)
 
-    torch.library.register_fake = skip_torchvision
+    library.register_fake = skip_torchvision
     try:
         import torchvision
     finally:
-        torch.library.register_fake = register_fake
+        library.register_fake = register_fake
     return torchvision
 
 
