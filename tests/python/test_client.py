@@ -60,6 +60,21 @@ def test_every_kind_of_input_gets_its_own_answer(client, tmp_path):
         assert embedding.tokens.shape == (embedding.token_count, 64) and embedding.tokens.dtype == np.float32
 
 
+@pytest.mark.parametrize("give", [lambda frame: frame, torch.from_numpy, lambda frame: vitower.Frames([frame, frame]),
+                                  lambda frame: frame[None]],
+                         ids=["array", "tensor", "frames", "clip"])
+def test_an_array_may_be_used_again_once_it_was_taken(client, give):
+    frame = np.empty((512, 512, 3), np.uint8)
+
+    def reused():
+        for number in range(100):
+            frame[:] = colour(number)
+            yield give(frame)
+        frame[:] = 255
+
+    assert [mark(embedding) for embedding in client.embed_stream(reused(), ordered=True)] == list(range(100))
+
+
 def test_a_clip_tells_its_frames_times_and_padding(client):
     clip = client.embed([vitower.Frames([pil(n) for n in range(3)], fps=2)])[0]
     assert clip.frame_indices == (0, 1, 2) and clip.padded and clip.source_fps == 2

@@ -94,8 +94,15 @@ class Item:
 
 
 def is_slow(source: Any) -> bool:
-    """Whether preparing the source may wait for a disk or take milliseconds, so that a thread should do it."""
-    return not isinstance(source, (bytes, bytearray, memoryview, np.ndarray, Patches))
+    """Whether preparing the source may wait for a disk or take milliseconds, so that a thread should do it.
+
+    False for memory that its owner may use again once the item is taken: it is copied before the next one is asked for.
+    """
+    if isinstance(source, Frames):
+        return any(is_slow(image) for image in source.images)
+    if isinstance(source, Video):
+        return is_slow(source.data)
+    return not isinstance(source, (bytes, bytearray, memoryview, np.ndarray, Patches)) and not _is_tensor(source)
 
 
 def options_body(options: Options, levels: int) -> bytes:
@@ -209,7 +216,7 @@ def _pixels(image: Any, options: Options) -> NDArray[Any]:
             return np.ascontiguousarray(image.convert("RGB"))
         except OSError as error:  # PIL reads the file only now
             raise unreadable("PIL image", error) from None
-    if _is_a(image, "torch", "Tensor"):
+    if _is_tensor(image):
         if image.dtype != sys.modules["torch"].uint8:
             raise InputError("INVALID_ARGUMENT", f"a tensor of pixels must be uint8, got {image.dtype}")
         image = image.detach().cpu().numpy()
@@ -235,7 +242,7 @@ def _patches(patches: Patches) -> list[wire.Buffer]:
 
 
 def _rows(values: Any) -> tuple[NDArray[Any], str]:
-    if _is_a(values, "torch", "Tensor"):
+    if _is_tensor(values):
         torch = sys.modules["torch"]
         values = values.detach().cpu().contiguous()
         if values.dtype == torch.bfloat16:
@@ -247,6 +254,10 @@ def _rows(values: Any) -> tuple[NDArray[Any], str]:
         raise InputError("INVALID_ARGUMENT", f"Patches: pixel_values must be float32, float16 or a bfloat16 tensor, "
                                              f"got {kind}")
     return values, names[values.dtype]
+
+
+def _is_tensor(value: Any) -> bool:
+    return _is_a(value, "torch", "Tensor")
 
 
 def _is_a(value: Any, module: str, name: str) -> bool:
