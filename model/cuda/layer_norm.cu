@@ -6,6 +6,9 @@ namespace {
 
 // One group of kLanes threads normalises one row, which it holds in registers: at most kHeld 16-byte vectors each.
 constexpr int kBlock = 128;
+// Up to here every block is in place before the kernel in front has ended, and fetches its weights meanwhile. With more
+// rows the registers for that cost more than it gains.
+constexpr int64_t kEarlyRows = 2048;
 
 template <int kLanes>
 __device__ float SumOverLanes(float value) {
@@ -23,13 +26,24 @@ __device__ float SumOverLanes(float value) {
   return value;
 }
 
-template <typename T, int kLanes, int kHeld>
+template <typename T, int kLanes, int kHeld, bool kEarly>
 __global__ void __launch_bounds__(kBlock) LayerNormKernel(LayerNormArgs args) {
   constexpr int kCount = kWide<T>;
   const int64_t row = int64_t{blockIdx.x} * (kBlock / kLanes) + threadIdx.x / kLanes;
   if (row >= args.rows) return;
-  AwaitEarlierKernels();
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
+  Vec<T, kCount> weights[kEarly ? kHeld : 1];
+  Vec<T, kCount> biases[kEarly ? kHeld : 1];
+  if constexpr (kEarly) {
+#pragma unroll
+    for (int i = 0; i < kHeld; ++i) {
+      const int place = (i * kLanes + lane) * kCount;
+      if (place >= args.width) continue;
+      weights[i] = Load<kCount>(static_cast<const T*>(args.weight) + place);
+      biases[i] = Load<kCount>(static_cast<const T*>(args.bias) + place);
+    }
+  }
+  AwaitEarlierKernels();
   const T* x = static_cast<const T*>(args.x) + row * args.width;
   Vec<T, kCount> held[kHeld];
   float sum = 0;
@@ -59,8 +73,8 @@ __global__ void __launch_bounds__(kBlock) LayerNormKernel(LayerNormArgs args) {
   for (int i = 0; i < kHeld; ++i) {
     const int place = (i * kLanes + lane) * kCount;
     if (place >= args.width) continue;
-    const auto weight = Load<kCount>(static_cast<const T*>(args.weight) + place);
-    const auto bias = Load<kCount>(static_cast<const T*>(args.bias) + place);
+    const auto weight = kEarly ? weights[kEarly ? i : 0] : Load<kCount>(static_cast<const T*>(args.weight) + place);
+    const auto bias = kEarly ? biases[kEarly ? i : 0] : Load<kCount>(static_cast<const T*>(args.bias) + place);
     Vec<T, kCount> result;
 #pragma unroll
     for (int j = 0; j < kCount; ++j) {
@@ -76,7 +90,11 @@ bool LaunchIfItFits(const LayerNormArgs& args, cudaStream_t stream) {
   if (args.width > kLanes * kHeld * kWide<T>) return false;
   constexpr int kRows = kBlock / kLanes;
   const auto blocks = static_cast<unsigned>((args.rows + kRows - 1) / kRows);
-  LaunchEarly(LayerNormKernel<T, kLanes, kHeld>, blocks, kBlock, 0, stream, args);
+  const auto launch = [&](auto* kernel) { LaunchEarly(kernel, blocks, kBlock, 0, stream, args); };
+  if constexpr (kHeld <= 5) {
+    if (args.rows <= kEarlyRows) return launch(LayerNormKernel<T, kLanes, kHeld, true>), true;
+  }
+  launch(LayerNormKernel<T, kLanes, kHeld, false>);
   return true;
 }
 
