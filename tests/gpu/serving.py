@@ -8,10 +8,18 @@ import re
 import signal
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+
+from findings import Table, Verdict  # noqa: E402
+
+__all__ = ["COMPUTED", "CONNECTIONS", "LOADERS", "Load", "Server", "Table", "Verdict", "device_alone", "flag_parser", "measure",
+           "note", "of_devices", "summed", "told"]
 
 BATCH_PATCHES = 12544  # 64 pictures of 14x14 patches
 CONNECTIONS = 8  # to a server with one device
@@ -193,25 +201,3 @@ def device_alone(probe, model, grid, *, tokens_only, device="cuda:0", seconds=3)
     command += ["--tokens-only"] if tokens_only else []
     out = subprocess.run(list(map(str, command)), check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
     return float(out.split()[1])
-
-
-class Table:
-    """A Markdown table that is printed row by row."""
-
-    def __init__(self, *columns):
-        note("\n| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
-
-    def row(self, *cells):
-        note("| " + " | ".join(map(str, cells)) + " |")
-
-
-class Verdict:
-    """What must hold; `exit_code` says whether all of it did."""
-
-    def __init__(self):
-        self.exit_code = 0
-
-    def check(self, holds, text):
-        note(f"- {'holds' if holds else '**missed**'}: {text}")
-        if not holds:
-            self.exit_code = 1

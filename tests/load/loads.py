@@ -20,6 +20,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/support"))
 
+from findings import Table, Verdict  # noqa: E402
 from puppet import BIN, Puppet  # noqa: E402
 
 VITOWER = BIN / "vitower"
@@ -100,6 +101,12 @@ class Sampler:
         return sum(value for name, value in server.metrics().items()
                    if name.startswith("vitower_device_busy_seconds_total"))
 
+    @staticmethod
+    def core_seconds():
+        """Used up on all of this machine's cores, by whomever."""
+        user, nice, system, _, _, *interrupts = map(int, pathlib.Path("/proc/stat").read_text().split("\n")[0].split()[1:9])
+        return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
+
     def share(self, skip, seconds=float("inf")):
         """How fast a counter of seconds grew, a second, within `seconds` of the time in which it grew, `skip` seconds after
         the beginning of that. From one sample that shows growth to another: a counter that grows by whole passes is
@@ -135,32 +142,6 @@ def slope_per_minute(samples):
     mean_x, mean_y = (sum(axis) / count for axis in zip(*samples, strict=True))
     spread = sum((x - mean_x) ** 2 for x, _ in samples)
     return 60 * sum((x - mean_x) * (y - mean_y) for x, y in samples) / spread
-
-
-class Table:
-    """A Markdown table that is printed row by row."""
-
-    def __init__(self, *columns):
-        print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns), flush=True)
-
-    def row(self, *cells):
-        print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
-
-
-class Verdict:
-    """What must hold; `exit_code` says whether all of it did."""
-
-    def __init__(self, smoke=False):
-        self.exit_code, self.smoke = 0, smoke
-
-    def check(self, holds, text):
-        print(f"{'holds' if holds else 'FAILS'}: {text}", flush=True)
-        if not holds:
-            self.exit_code = 1
-
-    def check_speed(self, holds, text):
-        """Of what depends on the machine, and so is only told of in a smoke run."""
-        self.check(holds or self.smoke, text + (" (not judged)" if self.smoke and not holds else ""))
 
 
 def svg_plot(samples, title, unit, width=720, height=300):
