@@ -54,20 +54,32 @@ ChromaPosition PositionOf(const FrameConverter::Source& source) {
   }
 }
 
+// What stands in one of libav's enums. It takes some from the file unchecked, and to read a number that the enum does not
+// have as the enum is undefined.
+template <typename Enum>
+int NumberIn(const Enum& value) {
+  static_assert(sizeof(Enum) == sizeof(int));
+  int number = 0;
+  std::memcpy(&number, &value, sizeof(number));
+  return number;
+}
+
 // The format, with full range where only the format's name says so.
 FrameConverter::Source SourceOf(const AVFrame& frame) {
-  const bool full = frame.color_range == AVCOL_RANGE_JPEG;
+  const bool full = NumberIn(frame.color_range) == AVCOL_RANGE_JPEG;
+  const int colorspace = NumberIn(frame.colorspace);
+  const int chroma = NumberIn(frame.chroma_location);
   switch (frame.format) {
     case AV_PIX_FMT_YUVJ420P:
-      return {AV_PIX_FMT_YUV420P, frame.colorspace, frame.chroma_location, true};
+      return {AV_PIX_FMT_YUV420P, colorspace, chroma, true};
     case AV_PIX_FMT_YUVJ422P:
-      return {AV_PIX_FMT_YUV422P, frame.colorspace, frame.chroma_location, true};
+      return {AV_PIX_FMT_YUV422P, colorspace, chroma, true};
     case AV_PIX_FMT_YUVJ444P:
-      return {AV_PIX_FMT_YUV444P, frame.colorspace, frame.chroma_location, true};
+      return {AV_PIX_FMT_YUV444P, colorspace, chroma, true};
     case AV_PIX_FMT_YUVJ440P:
-      return {AV_PIX_FMT_YUV440P, frame.colorspace, frame.chroma_location, true};
+      return {AV_PIX_FMT_YUV440P, colorspace, chroma, true};
     default:
-      return {static_cast<AVPixelFormat>(frame.format), frame.colorspace, frame.chroma_location, full};
+      return {static_cast<AVPixelFormat>(frame.format), colorspace, chroma, full};
   }
 }
 

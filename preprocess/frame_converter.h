@@ -17,11 +17,11 @@ namespace vitower {
 // Not thread-safe. May throw std::bad_alloc.
 class FrameConverter final {
  public:
-  // What of a frame decides how it is converted.
+  // What of a frame decides how it is converted. AVColorSpace and AVChromaLocation as numbers: a file may hold others.
   struct Source {
     AVPixelFormat format = AV_PIX_FMT_NONE;
-    AVColorSpace colorspace = AVCOL_SPC_UNSPECIFIED;
-    AVChromaLocation chroma = AVCHROMA_LOC_UNSPECIFIED;
+    int colorspace = AVCOL_SPC_UNSPECIFIED;
+    int chroma = AVCHROMA_LOC_UNSPECIFIED;
     bool full_range = false;
     bool operator==(const Source&) const = default;
   };
