@@ -11,7 +11,7 @@ from vitower.embedding import Embedding
 from vitower.engine import Engine, Outcome
 from vitower.errors import CallError, ItemError
 from vitower.info import ModelInfo
-from vitower.inputs import is_slow
+from vitower.inputs import is_slow, kept
 from vitower.options import Options
 from vitower.retry import DEFAULT_RETRY, Retry
 from vitower.run import Ended, Event, Failed, OnError, Preparer, Sequencer, as_item, check_on_error
@@ -20,8 +20,8 @@ Items = Iterable[Any] | AsyncIterable[Any]
 
 
 class Client:
-    """The same as vitower.Client, for one event loop: made and used inside it. Nothing blocks the loop for long:
-    files are read and pictures converted in the loop's thread pool."""
+    """The same as vitower.Client, for one event loop: made and used inside it. Files are read and pictures
+    converted in the loop's thread pool; arrays, tensors and buffers are copied on the loop, a millisecond for some megabytes."""
 
     def __init__(self, target: str, *, channels: int = 1, token: str | None = None, tls: Tls | bool | None = None,
                  timeout: float = 300.0, max_in_flight: int = 64, retry: Retry = DEFAULT_RETRY,
@@ -132,7 +132,7 @@ async def _feed(items: Items, options: Options, window: asyncio.Semaphore, engin
             except StopAsyncIteration:
                 break
             if is_slow(item.source):
-                loop.run_in_executor(None, prepare, count, item)
+                loop.run_in_executor(None, prepare, count, kept(item))
             else:
                 prepare(count, item)
             count += 1

@@ -16,7 +16,7 @@ from vitower.embedding import Embedding
 from vitower.engine import Engine, Outcome
 from vitower.errors import CallError, ItemError
 from vitower.info import ModelInfo
-from vitower.inputs import is_slow
+from vitower.inputs import is_slow, kept
 from vitower.options import Options
 from vitower.retry import DEFAULT_RETRY, Retry
 from vitower.run import Ended, Event, Failed, OnError, Preparer, Sequencer, as_item, check_on_error
@@ -245,7 +245,7 @@ class _Feeder:
             except StopIteration:
                 return count
             if is_slow(item.source):
-                self._pool.submit(self._prepare, count, item)
+                self._pool.submit(self._prepare, count, kept(item))
             else:
                 self._prepare(count, item)
             count += 1

@@ -5,7 +5,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Union
 
 import numpy as np
@@ -63,12 +63,16 @@ class Frames:
     """A clip as a list of frames in order of time, all of one size: encoded (paths or bytes), or PIL images, or uint8
     arrays or tensors [H, W, 3].
 
-    `fps` is the rate of the list, for timestamps. Every frame is taken unless `sampling` is set.
+    `fps` is the rate of the list, for timestamps. Every frame is taken unless `sampling` is set. `images` is read when this
+    is made: the list may change afterwards.
     """
 
     images: Sequence[Any]
     fps: float | None = None
     sampling: Sampling | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "images", tuple(self.images))
 
 
 @dataclass(frozen=True)
@@ -94,15 +98,32 @@ class Item:
 
 
 def is_slow(source: Any) -> bool:
-    """Whether preparing the source may wait for a disk or take milliseconds, so that a thread should do it.
-
-    False for memory that its owner may use again once the item is taken: it is copied before the next one is asked for.
-    """
+    """Whether preparing the source may wait for a disk or take milliseconds, so that a thread should do it."""
     if isinstance(source, Frames):
         return any(is_slow(image) for image in source.images)
     if isinstance(source, Video):
         return is_slow(source.data)
-    return not isinstance(source, (bytes, bytearray, memoryview, np.ndarray, Patches)) and not _is_tensor(source)
+    return not isinstance(source, (bytes, Patches)) and not _is_reused(source)
+
+
+def kept(item: Item) -> Item:
+    """The item as a thread may read it later: what its owner may use again meanwhile is copied."""
+    if not isinstance(item.source, Frames):
+        return item
+    return replace(item, source=replace(item.source, images=[_kept(image) for image in item.source.images]))
+
+
+def _kept(image: Any) -> Any:
+    if isinstance(image, (bytearray, memoryview)):
+        return bytes(image)
+    if isinstance(image, np.ndarray):
+        return image.copy()
+    return image.clone() if _is_tensor(image) else image
+
+
+def _is_reused(value: Any) -> bool:
+    """Whether it is memory that may be filled anew once it was taken."""
+    return isinstance(value, (bytearray, memoryview, np.ndarray)) or _is_tensor(value)
 
 
 def options_body(options: Options, levels: int) -> bytes:
@@ -263,4 +284,4 @@ def _is_tensor(value: Any) -> bool:
 def _is_a(value: Any, module: str, name: str) -> bool:
     """isinstance without importing what the caller has not imported."""
     loaded = sys.modules.get(module)
-    return loaded is not None and isinstance(value, getattr(loaded, name))
+    return loaded is not None and isinstance(value, getattr(loaded, name, ()))  # (): it is just being imported
