@@ -47,7 +47,7 @@ cudaError_t LaunchPosition(Element element, const PositionArgs& args, int32_t ro
 
 struct LayerNormArgs {
   const void* x;
-  const void* weight;
+  const void* weight;  // this and bias: not written by work on the stream
   const void* bias;
   void* out;
   int64_t rows;

@@ -6,7 +6,8 @@
 namespace vitower {
 
 // Launches `kernel` so that, from Hopper on, its blocks are in place before the kernel in front of it on the stream has
-// ended: it must call AwaitEarlierKernels before it reads or writes anything. Elsewhere an ordinary launch.
+// ended: it must call AwaitEarlierKernels before it touches what work in front of it on the stream writes or reads. What
+// nothing there writes, such as weights, it may read earlier. Elsewhere an ordinary launch.
 template <typename... Parameters, typename... Arguments>
 void LaunchEarly(void (*kernel)(Parameters...), unsigned blocks, int threads, int shared_bytes, cudaStream_t stream,
                  Arguments... arguments) {

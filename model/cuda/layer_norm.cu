@@ -6,9 +6,11 @@ namespace {
 
 // One group of kLanes threads normalises one row, which it holds in registers: at most kHeld 16-byte vectors each.
 constexpr int kBlock = 128;
-// Up to here every block is in place before the kernel in front has ended, and fetches its weights meanwhile. With more
-// rows the registers for that cost more than it gains.
-constexpr int64_t kEarlyRows = 2048;
+// Up to so many blocks, about four a multiprocessor of the large GPUs, all are in place before the kernel in front has
+// ended, and fetch their weights meanwhile. With more the registers for that cost as much as it gains.
+constexpr unsigned kEarlyBlocks = 512;
+// Vectors a thread: with more, the weights do not fit into the registers beside the row.
+constexpr int kEarlyHeld = 5;
 
 template <int kLanes>
 __device__ float SumOverLanes(float value) {
@@ -26,23 +28,41 @@ __device__ float SumOverLanes(float value) {
   return value;
 }
 
+// The weights or biases of a thread's columns: all at once into registers, or each when it is asked for.
+template <typename T, int kLanes, int kHeld, bool kEarly>
+class Columns {
+ public:
+  __device__ Columns(const void* values, int lane, int width) : values_(static_cast<const T*>(values)) {
+    if constexpr (kEarly) {
+#pragma unroll
+      for (int i = 0; i < kHeld; ++i) {
+        const int place = (i * kLanes + lane) * kWide<T>;
+        if (place < width) held_[i] = Load<kWide<T>>(values_ + place);
+      }
+    }
+  }
+
+  __device__ Vec<T, kWide<T>> At(int i, int place) const {
+    if constexpr (kEarly) {
+      return held_[i];
+    } else {
+      return Load<kWide<T>>(values_ + place);
+    }
+  }
+
+ private:
+  const T* values_;
+  Vec<T, kWide<T>> held_[kEarly ? kHeld : 1];
+};
+
 template <typename T, int kLanes, int kHeld, bool kEarly>
 __global__ void __launch_bounds__(kBlock) LayerNormKernel(LayerNormArgs args) {
   constexpr int kCount = kWide<T>;
   const int64_t row = int64_t{blockIdx.x} * (kBlock / kLanes) + threadIdx.x / kLanes;
   if (row >= args.rows) return;
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
-  Vec<T, kCount> weights[kEarly ? kHeld : 1];
-  Vec<T, kCount> biases[kEarly ? kHeld : 1];
-  if constexpr (kEarly) {
-#pragma unroll
-    for (int i = 0; i < kHeld; ++i) {
-      const int place = (i * kLanes + lane) * kCount;
-      if (place >= args.width) continue;
-      weights[i] = Load<kCount>(static_cast<const T*>(args.weight) + place);
-      biases[i] = Load<kCount>(static_cast<const T*>(args.bias) + place);
-    }
-  }
+  const Columns<T, kLanes, kHeld, kEarly> weights(args.weight, lane, args.width);
+  const Columns<T, kLanes, kHeld, kEarly> biases(args.bias, lane, args.width);
   AwaitEarlierKernels();
   const T* x = static_cast<const T*>(args.x) + row * args.width;
   Vec<T, kCount> held[kHeld];
@@ -73,8 +93,8 @@ __global__ void __launch_bounds__(kBlock) LayerNormKernel(LayerNormArgs args) {
   for (int i = 0; i < kHeld; ++i) {
     const int place = (i * kLanes + lane) * kCount;
     if (place >= args.width) continue;
-    const auto weight = kEarly ? weights[kEarly ? i : 0] : Load<kCount>(static_cast<const T*>(args.weight) + place);
-    const auto bias = kEarly ? biases[kEarly ? i : 0] : Load<kCount>(static_cast<const T*>(args.bias) + place);
+    const auto weight = weights.At(i, place);
+    const auto bias = biases.At(i, place);
     Vec<T, kCount> result;
 #pragma unroll
     for (int j = 0; j < kCount; ++j) {
@@ -91,8 +111,11 @@ bool LaunchIfItFits(const LayerNormArgs& args, cudaStream_t stream) {
   constexpr int kRows = kBlock / kLanes;
   const auto blocks = static_cast<unsigned>((args.rows + kRows - 1) / kRows);
   const auto launch = [&](auto* kernel) { LaunchEarly(kernel, blocks, kBlock, 0, stream, args); };
-  if constexpr (kHeld <= 5) {
-    if (args.rows <= kEarlyRows) return launch(LayerNormKernel<T, kLanes, kHeld, true>), true;
+  if constexpr (kHeld <= kEarlyHeld) {
+    if (blocks <= kEarlyBlocks) {
+      launch(LayerNormKernel<T, kLanes, kHeld, true>);
+      return true;
+    }
   }
   launch(LayerNormKernel<T, kLanes, kHeld, false>);
   return true;

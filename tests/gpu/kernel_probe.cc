@@ -79,27 +79,35 @@ void Compare(const std::string& name, const std::vector<Bf16>& values, const std
   std::fflush(stdout);
 }
 
-void LayerNormCase(int32_t width) {
-  constexpr int64_t kRows = 37;
-  OnDevice<Bf16> x(Random(kRows * width, 1, 3, 1));
-  OnDevice<Bf16> weight(Random(width, 2, 0.1, 1));
-  OnDevice<Bf16> bias(Random(width, 3, 0.1));
-  OnDevice<Bf16> out(std::vector<Bf16>(kRows * width, Round(NAN)));
-  Check(LaunchLayerNorm(Element::kBf16, {x.data(), weight.data(), bias.data(), out.data(), kRows, width, 1e-6F},
-                        nullptr));
-  std::vector<double> expected;
-  for (int64_t row = 0; row < kRows; ++row) {
-    const Bf16* values = x.Read().data() + row * width;
+std::vector<double> Normalised(const std::vector<Bf16>& x, const std::vector<Bf16>& weight, const std::vector<Bf16>& bias) {
+  const size_t width = weight.size();
+  std::vector<double> result;
+  result.reserve(x.size());
+  for (size_t row = 0; row < x.size(); row += width) {
     double mean = 0;
     double variance = 0;
-    for (int32_t i = 0; i < width; ++i) mean += ToFloat(values[i]) / double{static_cast<double>(width)};
-    for (int32_t i = 0; i < width; ++i) variance += std::pow(ToFloat(values[i]) - mean, 2) / width;
-    for (int32_t i = 0; i < width; ++i) {
-      expected.push_back((ToFloat(values[i]) - mean) / std::sqrt(variance + 1e-6) * ToFloat(weight.Read()[i]) +
-                         ToFloat(bias.Read()[i]));
+    for (size_t i = 0; i < width; ++i) mean += ToFloat(x[row + i]) / static_cast<double>(width);
+    for (size_t i = 0; i < width; ++i) variance += std::pow(ToFloat(x[row + i]) - mean, 2) / static_cast<double>(width);
+    for (size_t i = 0; i < width; ++i) {
+      result.push_back((ToFloat(x[row + i]) - mean) / std::sqrt(variance + 1e-6) * ToFloat(weight[i]) + ToFloat(bias[i]));
     }
   }
-  Compare("LayerNorm of " + std::to_string(width), out.Read(), expected);
+  return result;
+}
+
+// Twice, the second time of what the first has only begun to write when the second is launched.
+void LayerNormCase(int64_t rows, int32_t width) {
+  OnDevice<Bf16> x(Random(rows * width, 1, 3, 1));
+  OnDevice<Bf16> weight(Random(width, 2, 0.1, 1));
+  OnDevice<Bf16> bias(Random(width, 3, 0.1));
+  OnDevice<Bf16> once(std::vector<Bf16>(rows * width, Round(NAN)));
+  OnDevice<Bf16> twice(std::vector<Bf16>(rows * width, Round(NAN)));
+  for (const auto& [from, to] : {std::pair(x.data(), once.data()), std::pair(once.data(), twice.data())}) {
+    Check(LaunchLayerNorm(Element::kBf16, {from, weight.data(), bias.data(), to, rows, width, 1e-6F}, nullptr));
+  }
+  const std::string name = "LayerNorm of " + std::to_string(rows) + " x " + std::to_string(width);
+  Compare(name, once.Read(), Normalised(x.Read(), weight.Read(), bias.Read()));
+  Compare(name + ", of itself", twice.Read(), Normalised(once.Read(), weight.Read(), bias.Read()));
 }
 
 struct Segments {
@@ -199,7 +207,7 @@ void AttentionCase(const std::vector<int32_t>& lengths, int32_t tile_rows, int32
 // `few`: for racecheck, which is slow. Still every path: one and several runs of keys, a rest of each size, several
 // tiles of a block.
 int Main(bool few) {
-  for (const int32_t width : {128, 1152, 4608}) LayerNormCase(width);
+  for (const int32_t width : {128, 1152, 4608}) LayerNormCase(37, width);
   for (const int32_t dim : {64, 72}) {
     AttentionCase({4, 20, 100, 148, 210}, kTileRows, dim);
     if (few) continue;
@@ -207,8 +215,10 @@ int Main(bool few) {
     AttentionCase({260, 4, 196}, kTileRows / 2, dim);
     AttentionCase({900, 333, 641}, kTileRows, dim);
   }
-  for (const int32_t width : {1024, 4096, 12288}) {
-    if (!few) LayerNormCase(width);
+  for (const int64_t rows : {37, 2049}) {  // one wave of blocks, which fetch their weights early, and more
+    for (const int32_t width : {1024, 1152, 4096, 12288}) {
+      if (!few) LayerNormCase(rows, width);
+    }
   }
   std::printf("%d failed\n", failures);
   return failures == 0 ? 0 : 1;
