@@ -2,10 +2,12 @@
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PEERS = {"transformers": "transformers, sdpa", "compile": "its torch.compile", "openvino": "OpenVINO"}
+PEERS = {"transformers": "transformers, sdpa", "compile": "its torch.compile", "frozen": "torch.compile, weights frozen, one grid",
+         "openvino": "OpenVINO", "static": "OpenVINO, one grid"}
 
 
 def status_mb(key):
@@ -41,6 +43,20 @@ def load_reference(folder, dtype):
     return model
 
 
+class ForOneGrid:
+    """A tower made anew for each grid, of which only the one asked for last is kept. The first call of a grid makes it, and
+    is not counted."""
+
+    def __init__(self, make):
+        self._make, self._grid, self._tower = make, None, None
+
+    def __call__(self, grid):
+        if grid != self._grid:
+            self._grid, self._tower = grid, None  # one at a time in memory
+            self._tower = self._make(grid)
+        return self._tower()
+
+
 def transformers_tower(folder, dtype, _threads, grids, *, compiled=False):
     import torch
 
@@ -51,8 +67,31 @@ def transformers_tower(folder, dtype, _threads, grids, *, compiled=False):
     return lambda grid: model(*inputs[grid]).pooler_output
 
 
-def openvino_tower(folder, dtype, threads, grids):
-    """The blocks and mergers as a graph over [items, patches, ...] of any equal sizes; positions come ready made, untimed."""
+def frozen_tower(folder, dtype, _threads, grids):
+    """torch.compile of the reference for one grid, with its weights packed into the compiled code."""
+    import torch
+    from torch._inductor import config
+
+    config.freezing = True
+    model = load_reference(folder, dtype)
+    inputs = {grid: inputs_of(grid, dtype) for grid in grids}
+
+    def make(grid):
+        torch.compiler.reset()
+        compiled = torch.compile(model, dynamic=False)
+
+        def run():
+            with torch.inference_mode(False), torch.no_grad():  # freezing asks for no_grad
+                return compiled(*inputs[grid]).pooler_output
+
+        return run
+
+    return ForOneGrid(make)
+
+
+def openvino_tower(folder, dtype, threads, grids, *, static=False):
+    """The blocks and mergers as a graph over [items, patches, ...] of any equal sizes, or compiled for each grid's own;
+    positions come ready made, untimed."""
     import openvino
     import torch
     from torch.nn.functional import scaled_dot_product_attention
@@ -101,9 +140,23 @@ def openvino_tower(folder, dtype, threads, grids):
         inputs = {grid: prepare(grid) for grid in grids}
         graph = openvino.convert_model(Graph().eval(), example_input=tuple(next(iter(inputs.values()))))
     hint = "bf16" if dtype == torch.bfloat16 else "f32"
-    request = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY",
-                                                           "INFERENCE_NUM_THREADS": threads})
-    return lambda grid: torch.from_numpy(request([part.numpy() for part in inputs[grid]])[0])
+
+    def compiled():
+        return openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY",
+                                                            "INFERENCE_NUM_THREADS": threads})
+
+    def call(request, grid):
+        return torch.from_numpy(request([part.numpy() for part in inputs[grid]])[0])
+
+    def make(grid):
+        graph.reshape({i: list(part.shape) for i, part in enumerate(inputs[grid])})
+        request = compiled()
+        return lambda: call(request, grid)
+
+    if static:
+        return ForOneGrid(make)
+    request = compiled()
+    return lambda grid: call(request, grid)
 
 
 def serve(peer, folder, dtype, threads, grids):
@@ -116,10 +169,9 @@ def serve(peer, folder, dtype, threads, grids):
     torch.set_num_threads(threads)
     reference.import_torchvision()
     dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[dtype]
-    if peer == "openvino":
-        run = openvino_tower(folder, dtype, threads, grids)
-    else:
-        run = transformers_tower(folder, dtype, threads, grids, compiled=peer == "compile")
+    towers = {"transformers": transformers_tower, "compile": partial(transformers_tower, compiled=True), "frozen": frozen_tower,
+              "openvino": openvino_tower, "static": partial(openvino_tower, static=True)}
+    run = towers[peer](folder, dtype, threads, grids)
     print("ready", flush=True)
     for line in sys.stdin:
         words = line.split()

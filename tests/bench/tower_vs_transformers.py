@@ -3,12 +3,12 @@
 call by call in turn.
 
     VITOWER_BIN_DIR=build/bench/bin .venv/bin/python tests/bench/tower_vs_transformers.py [--repeats 1]
-        [--shape 8b] [--dtype bf16] [--grids 1*1x14x14,8*1x20x38] [--peers transformers,compile,openvino]
+        [--shape 8b] [--dtype bf16] [--grids 1*1x14x14,8*1x20x38] [--peers transformers,compile,frozen,openvino,static]
 
 Each lives in a process of its own, so that its memory can be told. Prints a Markdown table, a line a peer: medians; how
 many times as long the peer takes; vitower's GFLOP/s, and their share of the rate of the block's Linears alone (packed, in the
 same process, right before; the better of ours and oneDNN's) for the whole tower and for attention alone; memory after the
-row and at its peak, above the weights; relL2 of the tokens to the reference's fp32, in brackets the peer's own (with bf16
+row and at its peak (of peers that compile, the compiler's), above the weights; relL2 of the tokens to the reference's fp32, in brackets the peer's own (with bf16
 alone: to the reference's bf16). OpenVINO is not among what scripts/install.sh installs: pip install openvino.
 """
 
@@ -133,8 +133,8 @@ def main():
         return serve(options.peer, options.model, options.dtype, options.threads, options.grids.split(","))
     if not options.peers.startswith("transformers") or not set(options.peers.split(",")) <= set(PEERS):
         parser.error(f"--peers is {options.peers}, expected transformers and then any of {', '.join(PEERS)}")
-    if "openvino" in options.peers and importlib.util.find_spec("openvino") is None:
-        parser.error("--peers names openvino: pip install openvino")
+    if {"openvino", "static"} & set(options.peers.split(",")) and importlib.util.find_spec("openvino") is None:
+        parser.error("--peers names OpenVINO: pip install openvino")
     repeats = {grid: options.repeats or REPEATS.get(grid, 5) for grid in options.grids.split(",")}
     print(f"Shape {options.shape}, {options.threads} threads\n\n"
           "| dtype | items x (grid) | peer | vitower, ms | peer, ms | ratio | GFLOP/s | of GEMM rate | attention, of GEMM rate | "

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the Dockerfile and runs what comes out, without a Docker engine: buildah and podman, as root, on Debian 12 and also
-# inside a container. Nothing here is part of ctest; a build takes ten minutes and more on two cores.
+# inside a container. Nothing here is part of ctest; a build takes six minutes and more on two cores.
 #
 #   containers.sh engines     install buildah, podman and podman-compose
 #   containers.sh base        make the base image from Debian's archive (stands in for debian:12.12-slim)

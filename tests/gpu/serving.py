@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 
+# Last: there is another serving.py there.
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 
 from findings import Table, Verdict  # noqa: E402

@@ -103,9 +103,15 @@ class Sampler:
 
     @staticmethod
     def core_seconds():
-        """Used up on all of this machine's cores, by whomever."""
-        user, nice, system, _, _, *interrupts = map(int, pathlib.Path("/proc/stat").read_text().split("\n")[0].split()[1:9])
-        return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
+        """Used up on the cores that this process may run on, by whomever, the hypervisor's share included."""
+        ours = {f"cpu{core}" for core in os.sched_getaffinity(0)}
+        used = 0
+        for line in pathlib.Path("/proc/stat").read_text().splitlines():
+            name, *counts = line.split()
+            if name in ours:
+                user, nice, system, _idle, _wait, *interrupted = map(int, counts[:8])
+                used += user + nice + system + sum(interrupted)
+        return used / os.sysconf("SC_CLK_TCK")
 
     def share(self, skip, seconds=float("inf")):
         """How fast a counter of seconds grew, a second, within `seconds` of the time in which it grew, `skip` seconds after

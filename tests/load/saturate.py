@@ -4,12 +4,13 @@
 
 The device takes max(2 ms, so many us a patch) for a pass, 0.3 ms before that to upload a batch, and no CPU. It has two
 encoders, as a GPU has: a batch is uploaded while another is computed. What it idles is the fault of what is around it:
-server, wire and load share this machine's cores. A row says how busy the device was, which share of the patches a second
-that it could do it did (passes shorter than 2 ms keep it busy and do little), how busy the cores were, and the 99th
-percentile of the latency beside the batcher's bound for as many items of the largest kind as are in flight. JPEGs are sent
-to a slower device, one that the cores can keep up with. Then a trace is taken at 32 in flight. Wanted: 95 % of both at
-saturation, p99 within the bound at every concurrency, and decoding, sending and the next batch's upload inside passes. Of
-items of one size the patches a second are judged only where the cores had something left to give.
+server, wire and load share this machine's cores. A row says how many items really were in flight (the rate times the mean
+latency), how busy the device was (a pass counts until its worker has woken up, so two that take turns make a little more
+than 100 %), which share of the patches a second that it could do it did (passes shorter than 2 ms keep it busy and do
+little), how busy the cores were, and the 99th percentile of the latency beside the batcher's bound for as many items of
+the largest kind as are in flight. JPEGs are sent to a slower device, of 4 us a patch, which the cores can keep up with.
+Then a trace is taken at 32 in flight. Wanted: 95 % of both at saturation, p99 within the bound at every concurrency, and
+decoding, sending and the next batch's upload inside passes.
 """
 
 import os
@@ -22,7 +23,6 @@ from loads import Bench, Puppet, Sampler, Table, Verdict, batcher_bound, bench, 
 from overlap import inside_passes, recorded
 
 SHORTEST_SECONDS = 0.002
-CORES_FULL = 0.97  # nothing left to give
 
 
 @dataclass
@@ -47,10 +47,10 @@ def load(puppet, flags, mix, concurrency, seconds, start=bench):
                  outputs=flags.outputs, min_pixels=50_176, distinct=4, **calls)
 
 
-def saturate(puppet, flags, name, table, verdict):
-    """The rows of one mix."""
+def saturate(puppet, flags, name, table):
+    """The rows of one mix; what must hold of them as [(whether it depends on the machine, holds, text)]."""
     mix = MIXES[name]
-    best_busy, best_rate, late, failed = 0.0, (0.0, 0.0), [], 0
+    best_busy, best_rate, late, few, failed = 0.0, 0.0, [], [], 0
     for concurrency in flags.concurrency:
         with Sampler(lambda: Sampler.busy_seconds(puppet)) as samples, Sampler(Sampler.core_seconds) as spent:
             report = load(puppet, flags, mix, concurrency, flags.seconds)
@@ -60,26 +60,24 @@ def saturate(puppet, flags, name, table, verdict):
         bound = batcher_bound(concurrency * mix.largest, flags.max_batch_patches, mix.largest, mix.us_per_patch,
                               SHORTEST_SECONDS, flags.encoders_per_device, flags.upload_us * 1e-6)
         latency = report["latency_seconds"]
+        reached = report["items_per_second"] * latency["mean"]
         errors = sum(error["count"] for error in report["errors"].values())
-        best_busy, best_rate = max(best_busy, busy), max(best_rate, (rate, cores))
+        best_busy, best_rate = max(best_busy, busy), max(best_rate, rate)
         late += [concurrency] if latency["p99"] > bound else []
-        table.row(name, concurrency, f"{report['items_per_second']:.0f}", f"{report['patches_per_second']:.0f}", f"{busy:.1%}",
-                  f"{rate:.1%}", f"{cores:.0%}", f"{latency['p50'] * 1e3:.2f}", f"{latency['p99'] * 1e3:.2f}",
-                  f"{bound * 1e3:.1f}", errors)
+        few += [concurrency] if reached < 0.8 * concurrency else []
+        table.row(name, concurrency, f"{reached:.1f}", f"{report['items_per_second']:.0f}",
+                  f"{report['patches_per_second']:.0f}", f"{busy:.1%}", f"{rate:.1%}", f"{cores:.0%}",
+                  f"{latency['p50'] * 1e3:.2f}", f"{latency['p99'] * 1e3:.2f}", f"{bound * 1e3:.1f}", errors)
         failed += errors
-    verdict.check(not failed, f"{name}: {failed or 'no'} errors")
-    verdict.check_speed(best_busy >= 0.95, f"{name}: device busy {best_busy:.1%} at saturation, 95 % wanted")
-    rate, cores = best_rate
-    text = f"{name}: {rate:.1%} of the device's patches a second, 95 % wanted"
-    if "=" in mix.text or cores < CORES_FULL or rate >= 0.95:
-        verdict.check_speed(rate >= 0.95, text)
-    else:
-        print(f"- not judged: {text}: the cores were {cores:.0%} busy")
-    verdict.check_speed(not late, f"{name}: p99 within the bound" + (f", but for {late} in flight" if late else ""))
+    return [(False, not failed, f"{name}: {failed or 'no'} errors"),
+            (True, best_busy >= 0.95, f"{name}: device busy {best_busy:.1%} at saturation, 95 % wanted"),
+            (True, best_rate >= 0.95, f"{name}: {best_rate:.1%} of the device's patches a second, 95 % wanted"),
+            (True, not late, f"{name}: p99 within the bound" + (f", but for {late} in flight" if late else "")),
+            (True, not few, f"{name}: as many in flight as meant" + (f", but for {few}" if few else ""))]
 
 
-def look_inside(puppet, flags, name, verdict):
-    """A trace at 32 in flight."""
+def look_inside(puppet, flags, name):
+    """A trace at 32 in flight; what must hold of it."""
     seconds, before = max(1, round(min(2, flags.seconds))), puppet.embedded()
     running = load(puppet, flags, MIXES[name], 32, seconds + 60, start=Bench)
     while puppet.embedded() < before + 100 and running.process.poll() is None:
@@ -89,17 +87,18 @@ def look_inside(puppet, flags, name, verdict):
     running.process.terminate()
     running.report()
     text = ", ".join(f"{kind} {count}" for kind, count in found.items())
-    verdict.check(found["all of these"] > 0, f"{name}: a trace of {seconds} s, what went on whole inside of passes: {text}")
+    return False, found["all of these"] > 0, f"{name}: a trace of {seconds} s, what went on whole inside of passes: {text}"
 
 
 def puppet_for(mix, flags, traces):
     return Puppet("--device-us-per-patch", mix.us_per_patch, "--max-batch-patches", flags.max_batch_patches,
+                  "--max-queue-patches", 4_000_000, "--max-inflight-bytes", "8GiB",  # all that is meant to be in flight
                   "--encoders-per-device", flags.encoders_per_device, "--device-upload-us", flags.upload_us, "--trace-dir",
                   traces)
 
 
 def main(arguments=None):
-    parser = flag_parser(__doc__, seconds=5)  # of a row (35 of them)
+    parser = flag_parser(__doc__, seconds=5)  # of a row (40 of them)
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64, 128])
     parser.add_argument("--mixes", nargs="+", choices=MIXES, default=list(MIXES))
     parser.add_argument("--outputs", default="pooled", help="more move more bytes, which takes the cores")
@@ -110,17 +109,21 @@ def main(arguments=None):
     parser.add_argument("--unary", action="store_true", help="a call an item, not one stream")
     flags = parser.parse_args(arguments)
     verdict = Verdict(flags.smoke)
-    print(f"{machine()}; batches of {flags.max_batch_patches} patches, {flags.encoders_per_device} encoders\n")
-    table = Table("items", "in flight", "items/s", "patches/s", "device busy", "of its rate", "cores",
+    print(f"{machine()}; batches of {flags.max_batch_patches} patches, {flags.encoders_per_device} encoders")
+    table = Table("items", "in flight", "reached", "items/s", "patches/s", "device busy", "of its rate", "cores",
                   "p50, ms", "p99, ms", "bound, ms", "errors")
+    found = []
     with tempfile.TemporaryDirectory() as traces:
         for name in flags.mixes:
             if flags.us_per_patch:
                 MIXES[name].us_per_patch = flags.us_per_patch
             with puppet_for(MIXES[name], flags, traces) as puppet:
-                saturate(puppet, flags, name, table, verdict)
+                found += saturate(puppet, flags, name, table)
                 if "jpeg" in MIXES[name].text:  # the others are never decoded
-                    look_inside(puppet, flags, name, verdict)
+                    found.append(look_inside(puppet, flags, name))
+    print()
+    for of_machine, holds, text in found:
+        (verdict.check_speed if of_machine else verdict.check)(holds, text)
     return verdict.exit_code
 
 
