@@ -16,21 +16,22 @@ absl::StatusOr<RgbImage> DecodeStored(absl::Span<const uint8_t> bytes, const Ima
       return DecodeJpeg(bytes, header);
     case ImageFormat::kGif:
       return DecodeGif(bytes, header, background);
-    case ImageFormat::kPng:
     case ImageFormat::kWebp:
+      return DecodeWebp(bytes, header, background);
+    case ImageFormat::kPng:
     case ImageFormat::kBmp:
       return DecodeWithOpenCv(bytes, header, background);
   }
   return absl::InternalError("image format without a decoder");
 }
 
-// Bytes a pixel that a decoder takes besides the result: OpenCV's own picture, and what the codecs below it hold.
+// Bytes a pixel that a decoder takes besides the result: a picture of its own, and what the codecs below it hold.
 int64_t DecoderBytesPerPixel(ImageFormat format, bool with_alpha) {
   switch (format) {
     case ImageFormat::kPng:
       return with_alpha ? 8 : 3;  // four samples of 16 bits
     case ImageFormat::kWebp:
-      return with_alpha ? 8 : 11;  // ARGB of a lossless file, BGRA, and BGR where alpha is dropped
+      return with_alpha ? 9 : 5;  // ARGB of a lossless file or of its alpha plane, that plane, and RGBA to be blended
     case ImageFormat::kBmp:
       return 4;
     case ImageFormat::kJpeg:

@@ -22,10 +22,6 @@ void SilenceOpenCv() {
 uint8_t Sample(uint8_t value) { return value; }
 uint8_t Sample(uint16_t value) { return static_cast<uint8_t>(value >> 8); }
 
-uint8_t Blend(uint8_t color, uint8_t behind, uint8_t alpha) {
-  return static_cast<uint8_t>((color * alpha + behind * (255 - alpha) + 127) / 255);
-}
-
 // How the pixels behind transparent ones are to be shown.
 struct Backdrop {
   Background color;                          // unset: alpha is dropped
@@ -50,8 +46,7 @@ void ConvertRow(const T* row, int channels, int64_t width, const Backdrop& backd
 }
 
 bool IsWhole(ImageFormat format, ByteView file) {
-  if (format == ImageFormat::kPng) return PngIsWhole(file);
-  return format == ImageFormat::kWebp ? WebpIsWhole(file) : BmpIsWhole(file);
+  return format == ImageFormat::kPng ? PngIsWhole(file) : BmpIsWhole(file);
 }
 
 absl::StatusOr<RgbImage> ToRgb(const cv::Mat& decoded, const ImageHeader& header, const Backdrop& backdrop) {

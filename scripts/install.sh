@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 
 packages=(g++ cmake ninja-build ccache pkg-config python3-venv ca-certificates
   libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libabsl-dev
-  libopencv-dev libjpeg-dev libgif-dev libavformat-dev libavcodec-dev libavutil-dev libswscale-dev
+  libopencv-dev libjpeg-dev libgif-dev libwebp-dev libavformat-dev libavcodec-dev libavutil-dev libswscale-dev
   libssl-dev libspdlog-dev prometheus-cpp-dev libcivetweb-dev libcli11-dev nlohmann-json3-dev)
 torch="torch==2.13.0"
 python_packages=()
