@@ -8,8 +8,8 @@ call by call in turn.
 Each lives in a process of its own, so that its memory can be told. Prints a Markdown table, a line a peer: medians; how
 many times as long the peer takes; vitower's GFLOP/s, and their share of the rate of the block's Linears alone (packed, in the
 same process, right before; the better of ours and oneDNN's) for the whole tower and for attention alone; memory after the
-row and at its peak (of peers that compile, the compiler's), above the weights; relL2 of the tokens to the reference's fp32, in brackets the peer's own (with bf16
-alone: to the reference's bf16). OpenVINO is not among what scripts/install.sh installs: pip install openvino.
+row and at its peak (of peers that compile, the compiler's), above the weights; relL2 of the tokens to the reference's fp32,
+in brackets the peer's own (with bf16 alone: to the reference's bf16). OpenVINO is not among what scripts/install.sh installs: pip install openvino.
 """
 
 import argparse

@@ -163,7 +163,7 @@ def main(arguments=None):
     parser.add_argument("--shape", default="2b")
     flags = parser.parse_args(arguments)
     verdict, threads, begun = Verdict(flags.smoke), len(os.sched_getaffinity(0)), time.monotonic()
-    print(f"{machine()}; {flags.shape} shape, bf16, {threads} threads each\n", flush=True)
+    print(f"{machine()}; {flags.shape} shape, bf16, {threads} threads each", flush=True)
     ours, theirs, their_embeddings = {}, {}, {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch) / "model"
@@ -178,7 +178,7 @@ def main(arguments=None):
                 their_embeddings.update(embeddings(service, [side]))
                 theirs.update({(side, at): row for at, row in rows_of(service, side, flags.scale).items()})
     check_parity(our_embeddings, their_embeddings, verdict)
-    print(f"baseline with batches of {' and '.join(map(str, batches.values()))}\n")
+    print(f"baseline with batches of {' and '.join(map(str, batches.values()))}")
     print_rows(ours, theirs, verdict)
     print(f"{(time.monotonic() - begun) / 60:.1f} minutes")
     return verdict.exit_code

@@ -78,7 +78,7 @@ def overload(mix, flags, verdict):
         with Sampler(lambda: process_counts(puppet.process.pid)[2], every=1) as memory:
             report = bench(puppet.address, seconds=flags.seconds, warm_up=1, rate=rate, **shape)
     print(f"capacity {best['patches_per_second']:.0f} patches/s, {best['items_per_second']:.1f} items/s; offered {rate:.1f}, "
-          f"answered {report['items_per_second']:.1f}\n")
+          f"answered {report['items_per_second']:.1f}")
     check_goodput(best["patches_per_second"], report, verdict)
     check_waits(mix, flags, report, verdict)
     check_memory(memory.samples, flags.seconds, verdict)

@@ -5,12 +5,13 @@
 The device takes max(2 ms, so many us a patch) for a pass, 0.3 ms before that to upload a batch, and no CPU. It has two
 encoders, as a GPU has: a batch is uploaded while another is computed. What it idles is the fault of what is around it:
 server, wire and load share this machine's cores. A row says how many items really were in flight (the rate times the mean
-latency: fewer than meant where one thread cannot write them fast enough), how busy the device was (a pass counts until its worker has woken up, so two that take turns make a little more
-than 100 %), which share of the patches a second that it could do it did (passes shorter than 2 ms keep it busy and do
-little), how busy the cores were, and the 99th percentile of the latency beside the batcher's bound for as many items of
-the largest kind as really were. JPEGs are sent to a slower device, of 4 us a patch, which the cores can keep up with.
-Then a trace is taken at 32 in flight. Wanted: 95 % of both at saturation, p99 within the bound at every concurrency, and
-decoding, sending and the next batch's upload inside passes.
+latency: fewer than meant where one thread cannot write them fast enough), how busy the device was (a pass counts until its
+worker has woken up, so two that take turns make a little more than 100 %), which share of the patches a second that it
+could do it did (passes shorter than 2 ms keep it busy and do little), how busy the cores were, and the 99th percentile of
+the latency beside the batcher's bound for as many items of the largest kind as really were in flight. JPEGs are sent to a
+slower device, of 4 us a patch, which the cores can keep up with. Then a trace is taken at 32 in flight. Wanted: 95 % of
+both at saturation, p99 within the bound at every concurrency, and decoding, sending and the next batch's upload inside
+passes.
 """
 
 import os
@@ -59,8 +60,8 @@ def saturate(puppet, flags, name, table):
         rate = report["patches_per_second"] * mix.us_per_patch * 1e-6
         latency = report["latency_seconds"]
         reached = report["items_per_second"] * latency["mean"]
-        bound = batcher_bound(min(concurrency, reached) * mix.largest, flags.max_batch_patches, mix.largest, mix.us_per_patch,
-                              SHORTEST_SECONDS, flags.encoders_per_device, flags.upload_us * 1e-6)
+        bound = batcher_bound(min(concurrency, reached) * mix.largest, flags.max_batch_patches, mix.largest,
+                              mix.us_per_patch, SHORTEST_SECONDS, flags.encoders_per_device, flags.upload_us * 1e-6)
         errors = sum(error["count"] for error in report["errors"].values())
         best_busy, best_rate = max(best_busy, busy), max(best_rate, rate)
         late += [concurrency] if latency["p99"] > bound else []

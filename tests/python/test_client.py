@@ -1,7 +1,6 @@
 """The clients against a real server whose tower is a puppet that marks each item's rows with its own colour."""
 
 import asyncio
-import io
 import os
 import pickle
 import queue
@@ -15,23 +14,9 @@ import numpy as np
 import pytest
 import torch
 import vitower
-from PIL import Image
-from puppet import Puppet, colour, flat, flat_png, mark, pil, write_photos
+from numbered import gif, patches
+from puppet import Puppet, flat, flat_png, mark, pil, write_photos
 from vitower import Client, ItemError
-
-
-def patches(number):
-    """Patch rows whose first bytes are the number's colour, since the puppet marks with what it is given."""
-    rows = np.zeros((16, 1536), np.float32)
-    rows.view(np.uint8)[0, :3] = colour(number)
-    return vitower.Patches(rows, [1, 4, 4])
-
-
-def gif(number):
-    out = io.BytesIO()
-    frames = [pil(number + i) for i in range(4)]
-    frames[0].save(out, "GIF", save_all=True, append_images=frames[1:], duration=500)
-    return vitower.Video(out.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -59,86 +44,6 @@ def test_every_kind_of_input_gets_its_own_answer(client, tmp_path):
     assert [embedding.grid_thw[0] for embedding in got] == [1, 1, 1, 1, 1, 1, 1, 1, 2, 1, 2]
     for embedding in got:
         assert embedding.tokens.shape == (embedding.token_count, 64) and embedding.tokens.dtype == np.float32
-
-
-def reused_frame(give):
-    """100 items of one array that is filled anew for each."""
-    frame = np.empty((512, 512, 3), np.uint8)
-    for number in range(100):
-        frame[:] = colour(number)
-        yield give(frame)
-    frame[:] = 255
-
-
-def reused_buffer(give):
-    """100 items of one buffer with a file of its own for each."""
-    pictures = [flat_png(number) for number in range(100)]
-    buffer = bytearray(max(map(len, pictures)))
-    for picture in pictures:
-        buffer[:] = picture.ljust(len(buffer), b"\0")
-        yield give(buffer)
-    buffer[:] = bytes(len(buffer))
-
-
-def reused_clip(give):
-    buffer = bytearray()
-    for number in range(100):
-        buffer[:] = gif(number).data
-        yield vitower.Video(buffer)
-    buffer[:] = b""
-
-
-def reused_rows(give):
-    shared = patches(0)
-    for number in range(100):
-        shared.pixel_values[:] = patches(number).pixel_values
-        yield shared
-    shared.pixel_values[:] = 0
-
-
-def sliding_list(give):
-    """Frames of a list that moves on."""
-    frames = [pil(0)]
-    for number in range(100):
-        frames[:] = [pil(number)]
-        yield vitower.Frames(frames)
-    frames.clear()
-
-
-REUSED = [pytest.param(way, give, id=name) for name, way, give in [
-    ("array", reused_frame, lambda frame: frame),
-    ("clip", reused_frame, lambda frame: frame[None]),
-    ("tensor", reused_frame, torch.from_numpy),
-    ("frames", reused_frame, lambda frame: vitower.Frames([frame, frame])),
-    ("tensors", reused_frame, lambda frame: vitower.Frames([torch.from_numpy(frame)])),
-    ("array-beside-pil", reused_frame, lambda frame: vitower.Frames([frame, Image.new("RGB", (512, 512))])),
-    ("buffer", reused_buffer, lambda buffer: buffer),
-    ("view", reused_buffer, memoryview),
-    ("buffers", reused_buffer, lambda buffer: vitower.Frames([buffer, buffer])),
-    ("video", reused_clip, None),
-    ("patches", reused_rows, None),
-    ("list", sliding_list, None),
-]]
-
-
-@pytest.mark.parametrize(("items", "give"), REUSED)
-def test_what_was_taken_may_be_used_again(client, items, give):
-    assert [mark(embedding) for embedding in client.embed_stream(items(give), ordered=True)] == list(range(100))
-
-
-def test_a_buffer_beside_a_path_may_be_used_again(client, tmp_path):
-    path = write_photos(tmp_path, 1) / "0000.png"
-    items = reused_buffer(lambda buffer: vitower.Frames([buffer, path]))
-    assert [mark(embedding) for embedding in client.embed_stream(items, ordered=True)] == list(range(100))
-
-
-@pytest.mark.parametrize(("items", "give"), REUSED)
-def test_aio_what_was_taken_may_be_used_again(puppet, items, give):
-    async def run():
-        async with vitower.aio.Client(puppet.address, timeout=60) as client:
-            return [mark(embedding) async for embedding in client.embed_stream(items(give), ordered=True)]
-
-    assert asyncio.run(run()) == list(range(100))
 
 
 def test_a_clip_tells_its_frames_times_and_padding(client):
