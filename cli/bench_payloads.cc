@@ -129,14 +129,11 @@ absl::StatusOr<std::vector<std::vector<BenchPayload>>> MakePayloads(const std::v
     for (int64_t i = 0; i < options.distinct; ++i) {
       absl::StatusOr<ItemSource> source = MakeSource(mix[part], choices, options.jpeg_quality, seeds());
       if (!source.ok()) return source.status();
-      BenchPayload payload;
-      payload.part = part;
-      payload.bytes = ByteCount(*source);
-      payload.item.id = absl::StrCat(part, ".", i);
-      payload.item.source = *std::move(source);
-      SetPreprocessing(mix[part], choices, payload.item);
-      SetOutputs(choices, levels, payload.item);
-      payloads[part].push_back(std::move(payload));
+      const int64_t bytes = ByteCount(*source);
+      EmbedItem item{.id = absl::StrCat(part, ".", i), .source = *std::move(source)};
+      SetPreprocessing(mix[part], choices, item);
+      SetOutputs(choices, levels, item);
+      payloads[part].push_back({std::make_shared<const EmbedItem>(std::move(item)), part, bytes});
     }
   }
   return payloads;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -12,7 +13,7 @@ namespace vitower {
 
 // An item that is ready to be sent, and what its answer is counted under.
 struct BenchPayload {
-  EmbedItem item;  // its id tells it from all others
+  std::shared_ptr<const EmbedItem> item;  // its id tells it from all others
   size_t part = 0;
   int64_t bytes = 0;  // of pixels, patches or encoded file
 };

@@ -1,7 +1,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/types/span.h"
 #include "cli/bench_lane.h"
 
 namespace vitower {
@@ -22,7 +21,7 @@ class UnaryLane final : public BenchLane {
  private:
   void Send(const BenchPayload& payload, LoadGate::TimePoint begun) {
     const auto waited = std::chrono::duration_cast<std::chrono::microseconds>(steady_clock::now() - begun);
-    parts_.client.EmbedAsync(absl::MakeConstSpan(&payload.item, 1), system_clock::now() + parts_.timeout - waited,
+    parts_.client.EmbedAsync({payload.item}, system_clock::now() + parts_.timeout - waited,
                              [this, &payload, begun](absl::StatusOr<std::vector<EmbedResult>> results) {
                                parts_.Record(results.ok() ? OutcomeOf(payload, begun, results->front())
                                                           : OutcomeOf(payload, begun, results.status()));
@@ -42,9 +41,9 @@ BenchOutcome OutcomeOf(const BenchPayload& payload, LoadGate::TimePoint begun, c
   outcome.patches = result.grid_thw[0] * result.grid_thw[1] * result.grid_thw[2];
   outcome.batch_items = result.batch_items;
   for (const OutputTensor& output : result.outputs) outcome.received_bytes += static_cast<int64_t>(output.data.size());
-  if (result.id != payload.item.id) {
+  if (result.id != payload.item->id) {
     outcome.status = absl::InternalError(
-        absl::StrCat("the item \"", payload.item.id, "\" was answered with the result of \"", result.id, "\""));
+        absl::StrCat("the item \"", payload.item->id, "\" was answered with the result of \"", result.id, "\""));
   }
   return outcome;
 }

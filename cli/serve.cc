@@ -14,6 +14,7 @@
 #include "cli/threads.h"
 #include "model/load.h"
 #include "server/log.h"
+#include "server/malloc_arenas.h"
 #include "server/options.h"
 #include "server/server.h"
 
@@ -237,6 +238,7 @@ class Serve final : public Command {
 
     if (status = CheckLocks(server_); !status.ok()) return Fail(ExitCode::kFailure, std::string(status.message()));
 
+    LimitMallocArenas();
     StopSignals signals;  // before any thread starts
     InitLogging(log_format_, log_level_);
     load_.log = [](std::string_view message) { Log(LogLevel::kInfo, message); };

@@ -1,9 +1,11 @@
 #include "client/client.h"
 
 #include <grpc/grpc.h>
+#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 
 #include <condition_variable>
+#include <future>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -12,11 +14,14 @@
 #include "client/channel.h"
 #include "client/client_stream_call.h"
 #include "client/health.h"
+#include "client/item_wire.h"
 #include "client/wire.h"
 #include "vitower/v1/vitower.grpc.pb.h"
 
 namespace vitower {
 namespace {
+
+constexpr char kEmbed[] = "/vitower.v1.VisionEmbedder/Embed";
 
 // gRPC shuts down with its last user, which waits up to 10 s for its poller where large messages were sent. A process
 // that ends needs no such shut-down: this user stays.
@@ -29,13 +34,16 @@ void KeepGrpcRunning() {
 
 struct Client::Impl {
   Impl(std::shared_ptr<grpc::Channel> a_channel, std::string a_token)
-      : channel(std::move(a_channel)), embedder(v1::VisionEmbedder::NewStub(channel)), token(std::move(a_token)) {}
+      : channel(std::move(a_channel)),
+        embedder(v1::VisionEmbedder::NewStub(channel)),
+        raw_embedder(channel),
+        token(std::move(a_token)) {}
 
   const std::shared_ptr<grpc::Channel> channel;
   const std::unique_ptr<v1::VisionEmbedder::Stub> embedder;
+  grpc::TemplatedGenericStub<grpc::ByteBuffer, v1::EmbedResponse> raw_embedder;
   const std::string token;
 
-  struct EmbedCall;
   class AsyncCall;
 
   std::mutex mu;
@@ -43,39 +51,17 @@ struct Client::Impl {
   int64_t asynchronous_calls = 0;  // guarded by mu
 };
 
-// An Embed call.
-struct Client::Impl::EmbedCall {
-  EmbedCall(absl::Span<const EmbedItem> items, const CallDescription& description) {
-    for (const EmbedItem& item : items) FillItem(item, *request.add_items());
-    Describe(context, description);
-  }
-
-  absl::StatusOr<std::vector<EmbedResult>> TakeResults(const grpc::Status& status) {
-    if (!status.ok()) return ToStatus(status, context);
-    if (response.results_size() != request.items_size()) {
-      return absl::InternalError(absl::StrCat("the server answered ", request.items_size(), " items with ",
-                                              response.results_size(), " results"));
-    }
-    std::vector<EmbedResult> results;
-    results.reserve(static_cast<size_t>(response.results_size()));
-    for (v1::Result& result : *response.mutable_results()) results.push_back(TakeResult(std::move(result)));
-    return results;
-  }
-
-  grpc::ClientContext context;
-  v1::EmbedRequest request;
-  v1::EmbedResponse response;
-};
-
-// Deletes itself once it is answered.
+// One Embed call. Deletes itself once it is answered.
 class Client::Impl::AsyncCall final : private grpc::ClientUnaryReactor {
  public:
-  AsyncCall(Impl& client, absl::Span<const EmbedItem> items, const CallDescription& description, EmbedDone done)
-      : client_(client), call_(items, description), done_(std::move(done)) {}
+  AsyncCall(Impl& client, size_t items, grpc::ByteBuffer request, const CallDescription& description, EmbedDone done)
+      : client_(client), items_(items), request_(std::move(request)), done_(std::move(done)) {
+    Describe(context_, description);
+  }
 
   // REQUIRES: it is counted.
   void Start() {
-    client_.embedder->async()->Embed(&call_.context, &call_.request, &call_.response, this);
+    client_.raw_embedder.PrepareUnaryCall(&context_, kEmbed, {}, &request_, &response_, this);
     { const std::lock_guard lock(handed_over_); }
     StartCall();
   }
@@ -84,7 +70,7 @@ class Client::Impl::AsyncCall final : private grpc::ClientUnaryReactor {
   void OnDone(const grpc::Status& status) override {
     { const std::lock_guard lock(handed_over_); }
     Impl& client = client_;
-    absl::StatusOr<std::vector<EmbedResult>> results = call_.TakeResults(status);
+    absl::StatusOr<std::vector<EmbedResult>> results = TakeResults(status);
     const EmbedDone done = std::move(done_);
     delete this;
     done(std::move(results));
@@ -93,8 +79,23 @@ class Client::Impl::AsyncCall final : private grpc::ClientUnaryReactor {
     client.changed.notify_all();
   }
 
+  absl::StatusOr<std::vector<EmbedResult>> TakeResults(const grpc::Status& status) {
+    if (!status.ok()) return ToStatus(status, context_);
+    if (static_cast<size_t>(response_.results_size()) != items_) {
+      return absl::InternalError(
+          absl::StrCat("the server answered ", items_, " items with ", response_.results_size(), " results"));
+    }
+    std::vector<EmbedResult> results;
+    results.reserve(items_);
+    for (v1::Result& result : *response_.mutable_results()) results.push_back(TakeResult(std::move(result)));
+    return results;
+  }
+
   Impl& client_;
-  EmbedCall call_;
+  const size_t items_;
+  grpc::ClientContext context_;
+  grpc::ByteBuffer request_;
+  v1::EmbedResponse response_;
   EmbedDone done_;
   std::mutex handed_over_;  // for ThreadSanitizer, which does not see that gRPC orders OnDone after Start
 };
@@ -116,13 +117,23 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Create(const ClientOptions& opti
 
 absl::StatusOr<std::vector<EmbedResult>> Client::Embed(absl::Span<const EmbedItem> items, Deadline deadline,
                                                        const std::string& request_id) {
-  Impl::EmbedCall call(items, {deadline, request_id, impl_->token});
-  return call.TakeResults(impl_->embedder->Embed(&call.context, call.request, &call.response));
+  std::vector<std::shared_ptr<const EmbedItem>> kept;  // gRPC may hold on to bytes after a call that failed
+  kept.reserve(items.size());
+  for (const EmbedItem& item : items) kept.push_back(std::make_shared<const EmbedItem>(item));
+  std::promise<absl::StatusOr<std::vector<EmbedResult>>> answer;
+  EmbedAsync(kept, deadline, [&answer](auto results) { answer.set_value(std::move(results)); }, request_id);
+  return answer.get_future().get();
 }
 
-void Client::EmbedAsync(absl::Span<const EmbedItem> items, Deadline deadline, EmbedDone done,
+void Client::EmbedAsync(const std::vector<std::shared_ptr<const EmbedItem>>& items, Deadline deadline, EmbedDone done,
                         const std::string& request_id) {
-  auto* call = new Impl::AsyncCall(*impl_, items, {deadline, request_id, impl_->token}, std::move(done));
+  grpc::ByteBuffer request = RequestWire(items);
+  if (request.Length() > kMaxMessageBytes) {
+    return done(absl::InvalidArgumentError(
+        absl::StrCat("the request has ", request.Length(), " bytes: at most ", kMaxMessageBytes)));
+  }
+  auto* call = new Impl::AsyncCall(*impl_, items.size(), std::move(request), {deadline, request_id, impl_->token},
+                                   std::move(done));
   {
     const std::lock_guard lock(impl_->mu);
     ++impl_->asynchronous_calls;

@@ -62,9 +62,10 @@ class Client final {
                                                  const std::string& request_id = "");
 
   // Embed without waiting: `done` gets its answer once, on a thread of gRPC's, which it must not block. The client's
-  // destructor waits until every `done` has returned: it must not run inside one.
+  // destructor waits until every `done` has returned: it must not run inside one. The items' bytes are sent from where
+  // they lie: no copy is made. A request above protobuf's 2 GiB is INVALID_ARGUMENT, told before this returns.
   using EmbedDone = std::function<void(absl::StatusOr<std::vector<EmbedResult>>)>;
-  void EmbedAsync(absl::Span<const EmbedItem> items, Deadline deadline, EmbedDone done,
+  void EmbedAsync(const std::vector<std::shared_ptr<const EmbedItem>>& items, Deadline deadline, EmbedDone done,
                   const std::string& request_id = "");
 
   // Many items in flight, each answered as soon as it is done. The stream may outlive the client.

@@ -5,11 +5,16 @@
 #include "client/wire.h"
 
 namespace vitower {
+namespace {
+
+constexpr char kEmbedStream[] = "/vitower.v1.VisionEmbedder/EmbedStream";
+
+}  // namespace
 
 ClientStreamCall::ClientStreamCall(const std::shared_ptr<grpc::Channel>& channel, const CallDescription& description)
-    : stub_(v1::VisionEmbedder::NewStub(channel)) {
+    : stub_(channel) {
   Describe(context_, description);
-  stub_->async()->EmbedStream(&context_, this);
+  stub_.PrepareBidiStreamingCall(&context_, kEmbedStream, {}, this);
   AddHold();  // reads and writes are started from outside of gRPC's calls
   StartCall();
 }
@@ -19,7 +24,7 @@ ClientStreamCall::~ClientStreamCall() {
   Finish();
 }
 
-bool ClientStreamCall::Write(const v1::EmbedStreamRequest& message) {
+bool ClientStreamCall::Write(const grpc::ByteBuffer& message) {
   if (!BeginWrite()) return false;
   StartWrite(&message);
   return WaitForWrite();

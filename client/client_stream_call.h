@@ -1,6 +1,7 @@
 #pragma once
 // private header
 
+#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
@@ -10,13 +11,13 @@
 
 #include "absl/status/status.h"
 #include "client/channel.h"
-#include "vitower/v1/vitower.grpc.pb.h"
+#include "vitower/v1/vitower.pb.h"
 
 namespace vitower {
 
 // One EmbedStream call as blocking reads and writes of messages. One thread may write while another reads; Cancel may
 // come from any. The destructor cancels and waits until gRPC has let go of the call.
-class ClientStreamCall final : private grpc::ClientBidiReactor<v1::EmbedStreamRequest, v1::EmbedStreamResponse> {
+class ClientStreamCall final : private grpc::ClientBidiReactor<grpc::ByteBuffer, v1::EmbedStreamResponse> {
  public:
   using TimePoint = std::chrono::system_clock::time_point;
 
@@ -25,8 +26,8 @@ class ClientStreamCall final : private grpc::ClientBidiReactor<v1::EmbedStreamRe
   ClientStreamCall(const ClientStreamCall&) = delete;
   ClientStreamCall& operator=(const ClientStreamCall&) = delete;
 
-  // Waits until gRPC has taken the message. False: the call has ended.
-  bool Write(const v1::EmbedStreamRequest& message);
+  // Waits until gRPC has taken the message, an EmbedStreamRequest. False: the call has ended.
+  bool Write(const grpc::ByteBuffer& message);
   // No more messages. Does not wait; idempotent.
   void WritesDone();
 
@@ -53,7 +54,7 @@ class ClientStreamCall final : private grpc::ClientBidiReactor<v1::EmbedStreamRe
   void OnWritesDoneDone(bool ok) override { EndWrite(ok); }
   void OnDone(const grpc::Status& status) override;
 
-  const std::unique_ptr<v1::VisionEmbedder::Stub> stub_;
+  grpc::TemplatedGenericStub<grpc::ByteBuffer, v1::EmbedStreamResponse> stub_;
   grpc::ClientContext context_;
 
   v1::EmbedStreamResponse incoming_;  // gRPC's while a read is pending

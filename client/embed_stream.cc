@@ -11,8 +11,6 @@
 namespace vitower {
 namespace {
 
-constexpr size_t kMaxItemBytes = (size_t{1} << 31) - 1;  // protobuf's own limit
-
 absl::Status HasEnded() { return absl::CancelledError("the stream has ended: Read tells why"); }
 
 }  // namespace
@@ -28,47 +26,31 @@ absl::StatusOr<bool> EmbedStream::Impl::Enter(uint64_t key, bool wait) {
   return true;
 }
 
-absl::Status EmbedStream::Impl::Send(uint64_t key, EmbedItem item) {
-  v1::EmbedStreamRequest message;
-  message.set_key(key);
-  std::shared_ptr<const EmbedItem> kept;
-  if (attempts_ > 1) kept = std::make_shared<const EmbedItem>(item);
-  FillItem(std::move(item), *message.mutable_item());
-  const size_t bytes = message.item().ByteSizeLong();
-  if (bytes > kMaxItemBytes) {
+absl::Status EmbedStream::Impl::Send(uint64_t key, std::shared_ptr<const EmbedItem> item) {
+  StreamItemWire wire(key, item, chunk_bytes_);
+  if (wire.item_bytes() > kMaxMessageBytes) {
     Leave(key);
-    return absl::InvalidArgumentError(absl::StrCat("the item has ", bytes, " bytes: at most ", kMaxItemBytes));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the item has ", wire.item_bytes(), " bytes: at most ", kMaxMessageBytes));
   }
+  if (attempts_ <= 1) item = nullptr;
   const std::lock_guard sending(send_mu_);
   Call call;
   {
     const std::lock_guard lock(mu_);
     if (ended_) return HasEnded();
-    in_flight_[key] = {.item = std::move(kept), .call_number = call_number_, .sends = 1};
+    in_flight_[key] = {.item = std::move(item), .call_number = call_number_, .sends = 1};
     call = call_;
   }
-  if (SendOn(*call, key, std::move(message))) return absl::OkStatus();
+  if (SendOn(*call, std::move(wire))) return absl::OkStatus();
   TakeBack(key, /*counts=*/false);  // the call may long have ended
   // Where there may be another call, Read sees to it that the item is sent again.
   return attempts_ > 1 ? absl::OkStatus() : HasEnded();
 }
 
-bool EmbedStream::Impl::SendOn(ClientStreamCall& call, uint64_t key, v1::EmbedStreamRequest message) {
-  if (message.item().ByteSizeLong() <= chunk_bytes_) return call.Write(message);
-  return SendParts(call, key, std::move(*message.mutable_item()));
-}
-
-bool EmbedStream::Impl::SendParts(ClientStreamCall& call, uint64_t key, v1::Item item) {
-  const std::string bytes = item.SerializeAsString();
-  item.Clear();  // held once, not twice
-  for (size_t offset = 0; offset < bytes.size(); offset += chunk_bytes_) {
-    v1::EmbedStreamRequest message;
-    message.set_key(key);
-    v1::ItemPart& part = *message.mutable_part();
-    part.set_offset(offset);
-    part.set_total(bytes.size());
-    part.set_data(bytes.data() + offset, std::min(chunk_bytes_, bytes.size() - offset));
-    if (!call.Write(message)) return false;
+bool EmbedStream::Impl::SendOn(ClientStreamCall& call, StreamItemWire item) {
+  while (!item.done()) {
+    if (!call.Write(item.Next())) return false;
   }
   return true;
 }
@@ -159,6 +141,10 @@ EmbedStream::EmbedStream(const StreamOptions& options, OpenCall open)
 EmbedStream::~EmbedStream() = default;
 
 absl::Status EmbedStream::Write(uint64_t key, EmbedItem item) {
+  return Write(key, std::make_shared<const EmbedItem>(std::move(item)));
+}
+
+absl::Status EmbedStream::Write(uint64_t key, std::shared_ptr<const EmbedItem> item) {
   const absl::StatusOr<bool> entered = impl_->Enter(key, /*wait=*/true);
   return entered.ok() ? impl_->Send(key, std::move(item)) : entered.status();
 }
@@ -166,7 +152,7 @@ absl::Status EmbedStream::Write(uint64_t key, EmbedItem item) {
 absl::StatusOr<bool> EmbedStream::TryWrite(uint64_t key, EmbedItem& item) {
   absl::StatusOr<bool> entered = impl_->Enter(key, /*wait=*/false);
   if (!entered.ok() || !*entered) return entered;
-  absl::Status sent = impl_->Send(key, std::move(item));
+  absl::Status sent = impl_->Send(key, std::make_shared<const EmbedItem>(std::move(item)));
   if (!sent.ok()) return sent;
   return true;
 }

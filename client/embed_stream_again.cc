@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "client/embed_stream_impl.h"
-#include "client/wire.h"
 
 namespace vitower {
 namespace {
@@ -39,10 +38,7 @@ void EmbedStream::Impl::SendAgain(int64_t call_number) {
     const std::lock_guard sending(send_mu_);
     const std::shared_ptr<const EmbedItem> item = Claim(*due.key, call_number);
     if (item == nullptr) continue;
-    v1::EmbedStreamRequest message;
-    message.set_key(*due.key);
-    FillItem(*item, *message.mutable_item());
-    if (SendOn(*call(), *due.key, std::move(message))) continue;
+    if (SendOn(*call(), {*due.key, item, chunk_bytes_})) continue;
     TakeBack(*due.key, /*counts=*/true);
     return;
   }

@@ -14,6 +14,7 @@
 #include "client/answer_assembler.h"
 #include "client/client_stream_call.h"
 #include "client/embed_stream.h"
+#include "client/item_wire.h"
 
 namespace vitower {
 
@@ -33,7 +34,7 @@ class EmbedStream::Impl {
 
   // True: `key` is in flight now. False: there is no room, and it was not to be waited for.
   absl::StatusOr<bool> Enter(uint64_t key, bool wait);
-  absl::Status Send(uint64_t key, EmbedItem item);
+  absl::Status Send(uint64_t key, std::shared_ptr<const EmbedItem> item);
   absl::StatusOr<std::optional<StreamAnswer>> Read(TimePoint until);
   void WritesDone();
   void Cancel();
@@ -53,8 +54,7 @@ class EmbedStream::Impl {
     bool half_close = false;
   };
 
-  bool SendOn(ClientStreamCall& call, uint64_t key, v1::EmbedStreamRequest message);
-  bool SendParts(ClientStreamCall& call, uint64_t key, v1::Item item);
+  static bool SendOn(ClientStreamCall& call, StreamItemWire item);
   void StartSendingAgain();
   void StopSendingAgain();
   void SendAgain(int64_t call_number);

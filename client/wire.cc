@@ -34,23 +34,20 @@ void FillSampling(const ClipSampling& sampling, v1::Sampling& out) {
   if (sampling.end_seconds) out.set_end_seconds(*sampling.end_seconds);
 }
 
-void FillSource(ImageSource& image, v1::Item& out) { out.set_image(std::move(image.data)); }
+void FillSource(const ImageSource&, v1::Item&) {}
 
-void FillSource(VideoSource& video, v1::Item& out) {
-  out.mutable_video()->set_data(std::move(video.data));
+void FillSource(const VideoSource& video, v1::Item& out) {
   FillSampling(video.sampling, *out.mutable_video()->mutable_sampling());
 }
 
-void FillSource(FramesSource& source, v1::Item& out) {
+void FillSource(const FramesSource& source, v1::Item& out) {
   v1::FrameList& frames = *out.mutable_frames();
-  for (std::string& image : source.images) frames.add_images(std::move(image));
   if (source.fps) frames.set_fps(*source.fps);
   if (source.sampling) FillSampling(*source.sampling, *frames.mutable_sampling());
 }
 
-void FillSource(RgbSource& source, v1::Item& out) {
+void FillSource(const RgbSource& source, v1::Item& out) {
   v1::RawRgb& rgb = *out.mutable_rgb();
-  rgb.set_data(std::move(source.data));
   rgb.set_frames(source.frames);
   rgb.set_height(source.height);
   rgb.set_width(source.width);
@@ -58,9 +55,8 @@ void FillSource(RgbSource& source, v1::Item& out) {
   if (source.sampling) FillSampling(*source.sampling, *rgb.mutable_sampling());
 }
 
-void FillSource(PatchesSource& source, v1::Item& out) {
+void FillSource(const PatchesSource& source, v1::Item& out) {
   v1::PatchRows& patches = *out.mutable_patches();
-  patches.set_data(std::move(source.data));
   patches.set_dtype(ToProto(source.dtype));
   patches.mutable_grid_thw()->set_t(source.grid_thw[0]);
   patches.mutable_grid_thw()->set_h(source.grid_thw[1]);
@@ -128,9 +124,9 @@ std::string_view Name(WireDType dtype) {
   return kNames[static_cast<size_t>(dtype)];
 }
 
-void FillItem(EmbedItem item, v1::Item& out) {
+void FillItem(const EmbedItem& item, v1::Item& out) {
   out.set_id(item.id);
-  std::visit([&out](auto& source) { FillSource(source, out); }, item.source);
+  std::visit([&out](const auto& source) { FillSource(source, out); }, item.source);
   if (HasPreprocessing(item)) FillPreprocessing(item, *out.mutable_preprocessing());
   FillOutputs(item, *out.mutable_outputs());
   out.set_priority(static_cast<v1::Priority>(item.priority));

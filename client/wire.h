@@ -10,9 +10,10 @@
 
 namespace vitower {
 
-// Between the client's plain structs and the messages on the wire. Bytes are moved, never copied.
+// Between the client's plain structs and the messages on the wire. Bytes of results are moved, never copied.
 
-void FillItem(EmbedItem item, v1::Item& out);
+// All of an item but the bytes of its source: see ItemWire.
+void FillItem(const EmbedItem& item, v1::Item& out);
 EmbedResult TakeResult(v1::Result result);
 ServedModel ToServedModel(const v1::ModelInfo& info);
 

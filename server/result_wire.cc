@@ -1,71 +1,12 @@
 #include "server/result_wire.h"
 
-#include <google/protobuf/io/coded_stream.h>
-#include <google/protobuf/wire_format_lite.h>
-
-#include <algorithm>
 #include <string_view>
 #include <utility>
 
+#include "proto/slice_writer.h"
+
 namespace vitower {
 namespace {
-
-using google::protobuf::internal::WireFormatLite;
-using google::protobuf::io::CodedOutputStream;
-
-// Below this a copy is cheaper than keeping count of who refers to the bytes.
-constexpr size_t kCopiedBytes = 2048;
-
-uint32_t LengthTag(int field) { return WireFormatLite::MakeTag(field, WireFormatLite::WIRETYPE_LENGTH_DELIMITED); }
-uint32_t NumberTag(int field) { return WireFormatLite::MakeTag(field, WireFormatLite::WIRETYPE_VARINT); }
-
-size_t VarintSize(uint64_t value) { return CodedOutputStream::VarintSize64(value); }
-// Of a field with its tag and length.
-size_t FieldSize(int field, size_t length) { return VarintSize(LengthTag(field)) + VarintSize(length) + length; }
-
-// Bytes written in order, some by reference: `holder` keeps those alive.
-class SliceWriter final {
- public:
-  explicit SliceWriter(std::shared_ptr<const void> holder) : holder_(std::move(holder)) {}
-
-  void Varint(uint64_t value) {
-    uint8_t bytes[10];
-    const uint8_t* end = CodedOutputStream::WriteVarint64ToArray(value, bytes);
-    text_.append(reinterpret_cast<const char*>(bytes), static_cast<size_t>(end - bytes));
-  }
-  void NumberField(int field, uint64_t value) {
-    Varint(NumberTag(field));
-    Varint(value);
-  }
-  void FieldHead(int field, size_t length) {
-    Varint(LengthTag(field));
-    Varint(length);
-  }
-  void Copy(std::string_view bytes) { text_ += bytes; }
-  void Refer(std::string_view bytes) {
-    if (bytes.size() < kCopiedBytes) return Copy(bytes);
-    Flush();
-    const auto drop = [](void* holder) { delete static_cast<std::shared_ptr<const void>*>(holder); };
-    slices_.emplace_back(const_cast<char*>(bytes.data()), bytes.size(), drop, new std::shared_ptr<const void>(holder_));
-  }
-  const std::string& text() const { return text_; }  // REQUIRES: nothing was written by reference
-  std::vector<grpc::Slice> Finish() {
-    Flush();
-    return std::move(slices_);
-  }
-
- private:
-  void Flush() {
-    if (!text_.empty()) slices_.emplace_back(text_);
-    text_.clear();
-  }
-
-  const std::shared_ptr<const void> holder_;
-  std::string text_;
-  std::vector<grpc::Slice> slices_;
-};
-
-grpc::ByteBuffer ToBuffer(const std::vector<grpc::Slice>& slices) { return {slices.data(), slices.size()}; }
 
 using Values = std::vector<std::string>;
 

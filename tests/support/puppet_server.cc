@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "server/log.h"
+#include "server/malloc_arenas.h"
 #include "server/server.h"
 #include "tests/support/timed_encoder.h"
 
@@ -91,6 +92,7 @@ int Fail(const std::string& why) {
 }
 
 int Serve(Flags flags) {
+  LimitMallocArenas();
   sigset_t stop;
   sigemptyset(&stop);
   sigaddset(&stop, SIGTERM);

@@ -233,11 +233,11 @@ TEST(Client, AsynchronousCallsAreAnsweredOnceAndAwaitedByTheDestructor) {
   std::atomic<int> bad = 0;
   for (int round = 0; round < 20; ++round) {
     const auto client = server.Connect();
-    client->EmbedAsync({ImageItem("", "a")}, Soon(), [&](auto results) {
+    client->EmbedAsync({std::make_shared<const EmbedItem>(ImageItem("", "a"))}, Soon(), [&](auto results) {
       EXPECT_TRUE(results.ok() && (*results)[0].id == "a") << results.status();
       ++good;
     });
-    client->EmbedAsync({ImageItem("", "bad")}, Soon(), [&](auto results) {
+    client->EmbedAsync({std::make_shared<const EmbedItem>(ImageItem("", "bad"))}, Soon(), [&](auto results) {
       EXPECT_EQ(results.status(), absl::InvalidArgumentError("no"));
       ++bad;
     });

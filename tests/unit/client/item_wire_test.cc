@@ -1,0 +1,117 @@
+#include "client/item_wire.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "vitower/v1/vitower.pb.h"
+
+namespace vitower {
+namespace {
+
+constexpr uint64_t kKey = 300;
+
+std::vector<grpc::Slice> SlicesOf(const grpc::ByteBuffer& buffer) {
+  std::vector<grpc::Slice> slices;
+  EXPECT_TRUE(buffer.Dump(&slices).ok());
+  return slices;
+}
+
+std::string BytesOf(const grpc::ByteBuffer& buffer) {
+  std::string bytes;
+  for (const grpc::Slice& slice : SlicesOf(buffer)) {
+    bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
+  }
+  return bytes;
+}
+
+std::string Counting(size_t size) {
+  std::string bytes(size, ' ');
+  for (size_t i = 0; i < size; ++i) bytes[i] = static_cast<char>(i * 31 + size);
+  return bytes;
+}
+
+std::shared_ptr<const EmbedItem> FramesItem() {
+  FramesSource source;
+  for (const size_t size : {3000, 0, 10, 70'000}) source.images.push_back(Counting(size));
+  source.fps = 24;
+  return std::make_shared<const EmbedItem>(EmbedItem{.id = "frames", .source = std::move(source), .pooled = true});
+}
+
+std::shared_ptr<const EmbedItem> ImageItem(size_t size) {
+  return std::make_shared<const EmbedItem>(EmbedItem{.id = "image", .source = ImageSource{Counting(size)}});
+}
+
+TEST(ItemWire, ARequestIsWhatProtobufReadsBack) {
+  v1::EmbedRequest request;
+  ASSERT_TRUE(request.ParseFromString(BytesOf(RequestWire({FramesItem(), ImageItem(0), ImageItem(300'000)}))));
+  ASSERT_EQ(request.items_size(), 3);
+  const v1::Item& frames = request.items(0);
+  EXPECT_EQ(frames.id(), "frames");
+  ASSERT_EQ(frames.frames().images_size(), 4);
+  for (const int i : {0, 1, 2, 3}) {
+    EXPECT_EQ(frames.frames().images(i), Counting(frames.frames().images(i).size()));
+  }
+  EXPECT_EQ(frames.frames().images(3).size(), 70'000U);
+  EXPECT_EQ(frames.frames().fps(), 24);
+  EXPECT_TRUE(frames.outputs().pooled());
+  EXPECT_TRUE(request.items(1).has_image() && request.items(1).image().empty());
+  EXPECT_EQ(request.items(2).image(), Counting(300'000));
+}
+
+TEST(ItemWire, APictureIsSentFromWhereItLiesAndKeptUntilItIs) {
+  std::shared_ptr<const EmbedItem> item = ImageItem(300'000);
+  const std::weak_ptr<const EmbedItem> watched = item;
+  const auto* picture = reinterpret_cast<const uint8_t*>(std::get<ImageSource>(item->source).data.data());
+  grpc::ByteBuffer request = RequestWire({item});
+  item.reset();
+  {
+    const std::vector<grpc::Slice> slices = SlicesOf(request);
+    EXPECT_TRUE(
+        std::any_of(slices.begin(), slices.end(), [&](const grpc::Slice& slice) { return slice.begin() == picture; }));
+  }
+  EXPECT_FALSE(watched.expired());
+  request.Clear();
+  EXPECT_TRUE(watched.expired());
+}
+
+TEST(StreamItemWire, AnItemOfTheChunksSizeIsOneMessage) {
+  const size_t size = StreamItemWire(kKey, ImageItem(5000), 1).item_bytes();
+  StreamItemWire wire(kKey, ImageItem(5000), size);
+  v1::EmbedStreamRequest message;
+  ASSERT_TRUE(message.ParseFromString(BytesOf(wire.Next())));
+  EXPECT_TRUE(wire.done());
+  EXPECT_EQ(message.key(), kKey);
+  EXPECT_EQ(message.item().ByteSizeLong(), size);
+  EXPECT_EQ(message.item().image(), Counting(5000));
+}
+
+TEST(StreamItemWire, ALargerOneGoesInPartsThatTogetherAreTheItem) {
+  for (const size_t chunk : {1'000, 4'096, 72'000}) {
+    StreamItemWire wire(kKey, FramesItem(), chunk);
+    ASSERT_GT(wire.item_bytes(), chunk);
+    std::string bytes;
+    while (!wire.done()) {
+      v1::EmbedStreamRequest message;
+      ASSERT_TRUE(message.ParseFromString(BytesOf(wire.Next())));
+      EXPECT_EQ(message.key(), kKey);
+      ASSERT_TRUE(message.has_part());
+      EXPECT_EQ(message.part().offset(), bytes.size());
+      EXPECT_EQ(message.part().total(), wire.item_bytes());
+      EXPECT_EQ(message.part().data().size(), std::min(chunk, wire.item_bytes() - bytes.size()));
+      bytes += message.part().data();
+    }
+    v1::EmbedRequest whole;
+    ASSERT_TRUE(whole.ParseFromString(BytesOf(RequestWire({FramesItem()}))));
+    v1::Item item;
+    ASSERT_TRUE(item.ParseFromString(bytes));
+    EXPECT_EQ(item.SerializeAsString(), whole.items(0).SerializeAsString());
+  }
+}
+
+}  // namespace
+}  // namespace vitower
