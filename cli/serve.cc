@@ -1,5 +1,6 @@
 #include <grpc/grpc.h>
 
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <utility>
@@ -238,7 +239,7 @@ class Serve final : public Command {
 
     if (status = CheckLocks(server_); !status.ok()) return Fail(ExitCode::kFailure, std::string(status.message()));
 
-    LimitMallocArenas();
+    if (std::getenv("MALLOC_ARENA_MAX") == nullptr) LimitMallocArenas();
     StopSignals signals;  // before any thread starts
     InitLogging(log_format_, log_level_);
     load_.log = [](std::string_view message) { Log(LogLevel::kInfo, message); };

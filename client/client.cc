@@ -5,7 +5,6 @@
 #include <grpcpp/grpcpp.h>
 
 #include <condition_variable>
-#include <future>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -28,6 +27,26 @@ constexpr char kEmbed[] = "/vitower.v1.VisionEmbedder/Embed";
 void KeepGrpcRunning() {
   static const bool kept = (grpc_init(), true);
   (void)kept;
+}
+
+absl::StatusOr<std::vector<EmbedResult>> TakeResults(const grpc::Status& status, const grpc::ClientContext& context,
+                                                     size_t items, v1::EmbedResponse& response) {
+  if (!status.ok()) return ToStatus(status, context);
+  if (static_cast<size_t>(response.results_size()) != items) {
+    return absl::InternalError(
+        absl::StrCat("the server answered ", items, " items with ", response.results_size(), " results"));
+  }
+  std::vector<EmbedResult> results;
+  results.reserve(items);
+  for (v1::Result& result : *response.mutable_results()) results.push_back(TakeResult(std::move(result)));
+  return results;
+}
+
+absl::StatusOr<grpc::ByteBuffer> SizedRequest(const std::vector<std::shared_ptr<const EmbedItem>>& items) {
+  grpc::ByteBuffer request = RequestWire(items);
+  if (request.Length() <= kMaxMessageBytes) return request;
+  return absl::InvalidArgumentError(
+      absl::StrCat("the request has ", request.Length(), " bytes: at most ", kMaxMessageBytes));
 }
 
 }  // namespace
@@ -70,25 +89,13 @@ class Client::Impl::AsyncCall final : private grpc::ClientUnaryReactor {
   void OnDone(const grpc::Status& status) override {
     { const std::lock_guard lock(handed_over_); }
     Impl& client = client_;
-    absl::StatusOr<std::vector<EmbedResult>> results = TakeResults(status);
+    absl::StatusOr<std::vector<EmbedResult>> results = TakeResults(status, context_, items_, response_);
     const EmbedDone done = std::move(done_);
     delete this;
     done(std::move(results));
     const std::lock_guard lock(client.mu);
     --client.asynchronous_calls;
     client.changed.notify_all();
-  }
-
-  absl::StatusOr<std::vector<EmbedResult>> TakeResults(const grpc::Status& status) {
-    if (!status.ok()) return ToStatus(status, context_);
-    if (static_cast<size_t>(response_.results_size()) != items_) {
-      return absl::InternalError(
-          absl::StrCat("the server answered ", items_, " items with ", response_.results_size(), " results"));
-    }
-    std::vector<EmbedResult> results;
-    results.reserve(items_);
-    for (v1::Result& result : *response_.mutable_results()) results.push_back(TakeResult(std::move(result)));
-    return results;
   }
 
   Impl& client_;
@@ -120,19 +127,27 @@ absl::StatusOr<std::vector<EmbedResult>> Client::Embed(absl::Span<const EmbedIte
   std::vector<std::shared_ptr<const EmbedItem>> kept;  // gRPC may hold on to bytes after a call that failed
   kept.reserve(items.size());
   for (const EmbedItem& item : items) kept.push_back(std::make_shared<const EmbedItem>(item));
-  std::promise<absl::StatusOr<std::vector<EmbedResult>>> answer;
-  EmbedAsync(kept, deadline, [&answer](auto results) { answer.set_value(std::move(results)); }, request_id);
-  return answer.get_future().get();
+  const absl::StatusOr<grpc::ByteBuffer> request = SizedRequest(kept);
+  if (!request.ok()) return request.status();
+  grpc::ClientContext context;
+  Describe(context, {deadline, request_id, impl_->token});
+  grpc::CompletionQueue done;  // its own, and not gRPC's threads: those may be the callers
+  const auto call = impl_->raw_embedder.PrepareUnaryCall(&context, kEmbed, *request, &done);
+  v1::EmbedResponse response;
+  grpc::Status status;
+  call->StartCall();
+  call->Finish(&response, &status, nullptr);
+  void* tag = nullptr;
+  bool ok = false;
+  done.Next(&tag, &ok);
+  return TakeResults(status, context, items.size(), response);
 }
 
 void Client::EmbedAsync(const std::vector<std::shared_ptr<const EmbedItem>>& items, Deadline deadline, EmbedDone done,
                         const std::string& request_id) {
-  grpc::ByteBuffer request = RequestWire(items);
-  if (request.Length() > kMaxMessageBytes) {
-    return done(absl::InvalidArgumentError(
-        absl::StrCat("the request has ", request.Length(), " bytes: at most ", kMaxMessageBytes)));
-  }
-  auto* call = new Impl::AsyncCall(*impl_, items.size(), std::move(request), {deadline, request_id, impl_->token},
+  absl::StatusOr<grpc::ByteBuffer> request = SizedRequest(items);
+  if (!request.ok()) return done(request.status());
+  auto* call = new Impl::AsyncCall(*impl_, items.size(), *std::move(request), {deadline, request_id, impl_->token},
                                    std::move(done));
   {
     const std::lock_guard lock(impl_->mu);

@@ -57,13 +57,16 @@ class Client final {
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
-  // One result for each item, in their order. `request_id` goes into the server's log; empty: the server chooses one.
+  // One result for each item, in their order. Copies the items once. INVALID_ARGUMENT for a request above protobuf's
+  // 2 GiB. `request_id` goes into the server's log; empty: the server chooses one.
   absl::StatusOr<std::vector<EmbedResult>> Embed(absl::Span<const EmbedItem> items, Deadline deadline,
                                                  const std::string& request_id = "");
 
   // Embed without waiting: `done` gets its answer once, on a thread of gRPC's, which it must not block. The client's
   // destructor waits until every `done` has returned: it must not run inside one. The items' bytes are sent from where
-  // they lie: no copy is made. A request above protobuf's 2 GiB is INVALID_ARGUMENT, told before this returns.
+  // they lie, without a copy: they must not change until the last reference to the item has gone, which may be after
+  // `done` and on a thread of gRPC's. A request above protobuf's 2 GiB is INVALID_ARGUMENT, told on this thread before
+  // this returns. REQUIRES: no item is null.
   using EmbedDone = std::function<void(absl::StatusOr<std::vector<EmbedResult>>)>;
   void EmbedAsync(const std::vector<std::shared_ptr<const EmbedItem>>& items, Deadline deadline, EmbedDone done,
                   const std::string& request_id = "");

@@ -1,7 +1,5 @@
 #include "client/embed_stream.h"
 
-#include <algorithm>
-#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"

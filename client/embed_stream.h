@@ -58,7 +58,8 @@ class EmbedStream final {
   // `key` is the caller's and comes back with the answer. INVALID_ARGUMENT where an item of that key is in flight or
   // the item is above protobuf's 2 GiB; CANCELLED where the stream has ended.
   absl::Status Write(uint64_t key, EmbedItem item);
-  // Likewise an item that the caller goes on using, to send it again, say: no copy is made. It must not change.
+  // Likewise an item, not null, that the caller goes on using, to send it again, say. It is sent from where it lies: it
+  // must not change until the last reference to it has gone.
   absl::Status Write(uint64_t key, std::shared_ptr<const EmbedItem> item);
 
   // Like Write, but where max_items are in flight it returns false at once and leaves `item` as it was.

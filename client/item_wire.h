@@ -1,12 +1,12 @@
 #pragma once
 // private header
 
-#include <grpcpp/grpcpp.h>
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/slice.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "client/item.h"
@@ -14,7 +14,8 @@
 namespace vitower {
 
 // Items on their way out. Their messages refer to the bytes of pictures, clips and patches where they lie and keep the
-// items alive, so that no byte of them is copied before gRPC writes it to the socket. All below: not thread-safe.
+// items alive, so that no byte of them is copied for gRPC (but of what is so short that a copy is cheaper). Items must
+// not be null. All below: not thread-safe.
 
 constexpr size_t kMaxMessageBytes = (size_t{1} << 31) - 1;  // protobuf's own limit
 

@@ -1,12 +1,14 @@
 #pragma once
 
-#include <grpcpp/grpcpp.h>
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/slice.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace vitower {
@@ -14,8 +16,8 @@ namespace vitower {
 // Of a field with its tag and length, as protobuf writes it.
 size_t FieldSize(int field, size_t length);
 
-// Bytes of messages written in order, some by reference: `holder` keeps those alive, and they must not change, until
-// gRPC has written them to the socket. Not thread-safe.
+// Bytes of messages written in order, some by reference: `holder` keeps those alive until gRPC lets go of them, on any
+// of its threads. They must not change before: a call that is tried again sends them again. Not thread-safe.
 class SliceWriter final {
  public:
   explicit SliceWriter(std::shared_ptr<const void> holder) : holder_(std::move(holder)) {}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks the include rights of docs/design.md: which folder may include which, and where third-party types may appear.
 #   cli -> all; server -> preprocess, model/encoder.h, proto; client -> proto; model -> preprocess/frames.h;
-#   preprocess -> nothing of ours. Headers: std and, of absl, Status, StatusOr, Span, Time and annotations.
+#   preprocess, proto -> nothing of ours. Headers: std and, of absl, Status, StatusOr, Span, Time and annotations.
 set -euo pipefail
 cd "${1:-$(dirname "$0")/..}"
 fail=0
@@ -16,9 +16,10 @@ allowed() {
   done < <(sources "$folder" | xargs grep -HnoE '^#include ["<](preprocess|model|server|client|cli|proto|vitower|tests|\.\.)/[^">]*')
 }
 allowed preprocess 'preprocess/'
+allowed proto 'proto/'
 allowed model 'model/|preprocess/frames\.h'
-allowed server 'server/|preprocess/|model/encoder\.h|vitower/v1/|grpc/health/v1/'
-allowed client 'client/|vitower/v1/|grpc/health/v1/'
+allowed server 'server/|preprocess/|model/encoder\.h|proto/|vitower/v1/|grpc/health/v1/'
+allowed client 'client/|proto/|vitower/v1/|grpc/health/v1/'
 allowed cli 'cli/|server/|preprocess/|model/|client/|vitower/v1/'
 
 # only FOLDER... may include what matches REGEX
@@ -27,11 +28,11 @@ only() {
   while IFS= read -r line; do
     local folder=${line%%/*}
     [[ " $* " == *" $folder "* ]] || complain "$line: $what belongs to: $*"
-  done < <(sources preprocess model server client cli | xargs grep -HnE "^#include [<\"]($regex)")
+  done < <(sources proto preprocess model server client cli | xargs grep -HnE "^#include [<\"]($regex)")
 }
 only libtorch 'ATen|c10|torch|caffe2' model
 only OpenCV 'opencv2' preprocess
-only gRPC 'grpc' server client cli
+only gRPC 'grpc' proto server client cli
 only prometheus-cpp 'prometheus/' server
 only spdlog 'spdlog/' server cli
 

@@ -1,7 +1,5 @@
 #include "server/malloc_arenas.h"
 
-#include <cstdlib>
-
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
@@ -12,7 +10,7 @@ namespace vitower {
 
 void LimitMallocArenas() {
 #ifdef __GLIBC__
-  if (std::getenv("MALLOC_ARENA_MAX") == nullptr) mallopt(M_ARENA_MAX, UsableCores());
+  mallopt(M_ARENA_MAX, UsableCores());
 #endif
 }
 

@@ -246,6 +246,30 @@ TEST(Client, AsynchronousCallsAreAnsweredOnceAndAwaitedByTheDestructor) {
   EXPECT_EQ(bad, 20);
 }
 
+TEST(Client, ARequestAboveProtobufsLimitIsRefusedBeforeItIsSent) {
+  FakeServer server(OneEmptyResult);
+  const auto client = server.Connect();
+  const auto item = std::make_shared<const EmbedItem>(ImageItem(std::string(1 << 20, 'x')));
+  int answers = 0;
+  client->EmbedAsync(std::vector(2'100, item), Soon(), [&](auto results) {
+    EXPECT_EQ(results.status().code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(results.status().message()), HasSubstr("at most 2147483647"));
+    ++answers;
+  });
+  EXPECT_EQ(answers, 1);
+  EXPECT_EQ(server.last_request().items_size(), 0);
+}
+
+TEST(Client, ALargeRequestMayEndWhileItIsSent) {  // refused as too large, or its deadline comes
+  FakeServer server(OneEmptyResult);
+  const auto client = server.Connect();
+  const std::vector<EmbedItem> items(8, ImageItem(std::string(4 << 20, 'x')));
+  for (const int ms : {1, 3, 10}) {
+    const auto results = client->Embed(items, std::chrono::system_clock::now() + std::chrono::milliseconds(ms));
+    EXPECT_FALSE(results.ok());
+  }
+}
+
 TEST(Client, RepliesAboveGrpcsOwnLimitArrive) {
   FakeServer server([](const v1::EmbedRequest& request, v1::EmbedResponse* response) {
     response->add_results()->add_outputs()->set_data(request.items(0).image());

@@ -75,6 +75,31 @@ TEST(EmbedStream, AnItemOfManyPartsIsSentAgainFromItsBeginning) {
   EXPECT_EQ(calls, 2);
 }
 
+TEST(EmbedStream, AnItemThatIsSharedGoesUnderManyKeysAndIsLetGo) {
+  std::atomic<int> calls = 0;
+  FakeServer server([&](Stream& stream) {
+    v1::EmbedStreamRequest request;
+    if (++calls == 1 && stream.Read(&request)) return Draining();
+    while (stream.Read(&request)) stream.Write(Answer(request.key(), std::to_string(request.item().image().size())));
+    return grpc::Status::OK;
+  });
+  auto item = std::make_shared<const EmbedItem>(ImageItem(std::string(9000, 'x')));
+  const std::weak_ptr<const EmbedItem> watched = item;
+  {
+    const auto stream = OpenPersistent(server, /*attempts=*/3);
+    for (uint64_t key : {1, 2, 3}) ASSERT_TRUE(stream->Write(key, item).ok());
+    item.reset();
+    stream->WritesDone();
+    for (int i = 0; i < 3; ++i) {
+      const auto answer = stream->Read();
+      ASSERT_TRUE(answer.ok() && *answer) << answer.status();
+      EXPECT_EQ((*answer)->result.id, "9000");
+    }
+    EXPECT_TRUE(stream->Read().ok());
+  }
+  EXPECT_TRUE(watched.expired());
+}
+
 TEST(EmbedStream, AStreamThatBreaksAgainAndAgainEndsWithItsLastStatus) {
   std::atomic<int> calls = 0;
   FakeServer server([&](Stream&) {

@@ -1,10 +1,13 @@
 #include "client/item_wire.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -12,6 +15,8 @@
 
 namespace vitower {
 namespace {
+
+using ::testing::ElementsAre;
 
 constexpr uint64_t kKey = 300;
 
@@ -35,36 +40,48 @@ std::string Counting(size_t size) {
   return bytes;
 }
 
-std::shared_ptr<const EmbedItem> FramesItem() {
-  FramesSource source;
-  for (const size_t size : {3000, 0, 10, 70'000}) source.images.push_back(Counting(size));
-  source.fps = 24;
-  return std::make_shared<const EmbedItem>(EmbedItem{.id = "frames", .source = std::move(source), .pooled = true});
+std::shared_ptr<const EmbedItem> ItemOf(ItemSource source) {
+  return std::make_shared<const EmbedItem>(EmbedItem{.id = "an id", .source = std::move(source), .pooled = true});
 }
 
-std::shared_ptr<const EmbedItem> ImageItem(size_t size) {
-  return std::make_shared<const EmbedItem>(EmbedItem{.id = "image", .source = ImageSource{Counting(size)}});
+std::shared_ptr<const EmbedItem> FramesItem() {
+  return ItemOf(FramesSource{.images = {Counting(3000), "", Counting(10), Counting(70'000)}, .fps = 24});
 }
+
+std::shared_ptr<const EmbedItem> PictureItem(size_t size) { return ItemOf(ImageSource{Counting(size)}); }
 
 TEST(ItemWire, ARequestIsWhatProtobufReadsBack) {
   v1::EmbedRequest request;
-  ASSERT_TRUE(request.ParseFromString(BytesOf(RequestWire({FramesItem(), ImageItem(0), ImageItem(300'000)}))));
+  ASSERT_TRUE(request.ParseFromString(BytesOf(RequestWire({FramesItem(), PictureItem(0), PictureItem(300'000)}))));
   ASSERT_EQ(request.items_size(), 3);
   const v1::Item& frames = request.items(0);
-  EXPECT_EQ(frames.id(), "frames");
-  ASSERT_EQ(frames.frames().images_size(), 4);
-  for (const int i : {0, 1, 2, 3}) {
-    EXPECT_EQ(frames.frames().images(i), Counting(frames.frames().images(i).size()));
-  }
-  EXPECT_EQ(frames.frames().images(3).size(), 70'000U);
+  EXPECT_EQ(frames.id(), "an id");
+  EXPECT_THAT(frames.frames().images(), ElementsAre(Counting(3000), "", Counting(10), Counting(70'000)));
   EXPECT_EQ(frames.frames().fps(), 24);
   EXPECT_TRUE(frames.outputs().pooled());
   EXPECT_TRUE(request.items(1).has_image() && request.items(1).image().empty());
   EXPECT_EQ(request.items(2).image(), Counting(300'000));
 }
 
+TEST(ItemWire, LargeBytesOfEverySourceComeBesideItsOtherFields) {
+  v1::EmbedRequest request;
+  ClipSampling sampling;
+  sampling.num_frames = 4;
+  ASSERT_TRUE(request.ParseFromString(
+      BytesOf(RequestWire({ItemOf(VideoSource{Counting(9000), sampling}),
+                           ItemOf(RgbSource{.data = Counting(6144), .height = 32, .width = 64}),
+                           ItemOf(PatchesSource{Counting(12'288), WireDType::kBf16, {1, 2, 2}})}))));
+  ASSERT_EQ(request.items_size(), 3);
+  EXPECT_EQ(request.items(0).video().data(), Counting(9000));
+  EXPECT_EQ(request.items(0).video().sampling().num_frames(), 4U);
+  EXPECT_EQ(request.items(1).rgb().data(), Counting(6144));
+  EXPECT_EQ(request.items(1).rgb().width(), 64U);
+  EXPECT_EQ(request.items(2).patches().data(), Counting(12'288));
+  EXPECT_EQ(request.items(2).patches().grid_thw().w(), 2U);
+}
+
 TEST(ItemWire, APictureIsSentFromWhereItLiesAndKeptUntilItIs) {
-  std::shared_ptr<const EmbedItem> item = ImageItem(300'000);
+  std::shared_ptr<const EmbedItem> item = PictureItem(300'000);
   const std::weak_ptr<const EmbedItem> watched = item;
   const auto* picture = reinterpret_cast<const uint8_t*>(std::get<ImageSource>(item->source).data.data());
   grpc::ByteBuffer request = RequestWire({item});
@@ -80,8 +97,8 @@ TEST(ItemWire, APictureIsSentFromWhereItLiesAndKeptUntilItIs) {
 }
 
 TEST(StreamItemWire, AnItemOfTheChunksSizeIsOneMessage) {
-  const size_t size = StreamItemWire(kKey, ImageItem(5000), 1).item_bytes();
-  StreamItemWire wire(kKey, ImageItem(5000), size);
+  const size_t size = StreamItemWire(kKey, PictureItem(5000), 1).item_bytes();
+  StreamItemWire wire(kKey, PictureItem(5000), size);
   v1::EmbedStreamRequest message;
   ASSERT_TRUE(message.ParseFromString(BytesOf(wire.Next())));
   EXPECT_TRUE(wire.done());

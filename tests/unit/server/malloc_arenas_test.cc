@@ -30,8 +30,8 @@ int ArenaCount() {
   return count;
 }
 
-TEST(MallocArenas, AreAsManyAsCoresHoweverManyThreadsThereAre) {
-  LimitMallocArenas();
+// How many there are when many threads have had memory at once.
+int ArenasOfManyThreads() {
   const int threads = 4 * UsableCores();
   std::barrier all_have_memory(threads);
   {
@@ -43,8 +43,19 @@ TEST(MallocArenas, AreAsManyAsCoresHoweverManyThreadsThereAre) {
       });
     }
   }
-  EXPECT_GE(ArenaCount(), 1);
-  EXPECT_LE(ArenaCount(), UsableCores());
+  return ArenaCount();
+}
+
+// In a process of its own: arenas stay.
+TEST(MallocArenasDeathTest, AreAsManyAsCoresHoweverManyThreadsThereAre) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto limited = [] {
+    LimitMallocArenas();
+    const int arenas = ArenasOfManyThreads();
+    std::fprintf(stderr, "%d arenas", arenas);
+    std::_Exit(arenas >= 1 && arenas <= UsableCores() ? 0 : 1);
+  };
+  EXPECT_EXIT(limited(), testing::ExitedWithCode(0), "arenas");
 }
 
 }  // namespace
