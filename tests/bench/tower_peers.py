@@ -70,9 +70,11 @@ def transformers_tower(folder, dtype, _threads, grids, *, compiled=False):
 def frozen_tower(folder, dtype, _threads, grids):
     """torch.compile of the reference for one grid, with its weights packed into the compiled code."""
     import torch
+    from torch._dynamo import config as dynamo
     from torch._inductor import config
 
     config.freezing = True
+    dynamo.recompile_limit = 256  # each block has its own weights in its code; above 8 blocks the rest would not be compiled
     model = load_reference(folder, dtype)
     inputs = {grid: inputs_of(grid, dtype) for grid in grids}
 
