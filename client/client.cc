@@ -73,8 +73,9 @@ struct Client::Impl {
 // One Embed call. Deletes itself once it is answered.
 class Client::Impl::AsyncCall final : private grpc::ClientUnaryReactor {
  public:
-  AsyncCall(Impl& client, size_t items, grpc::ByteBuffer request, const CallDescription& description, EmbedDone done)
-      : client_(client), items_(items), request_(std::move(request)), done_(std::move(done)) {
+  AsyncCall(Impl& client, size_t items, const grpc::ByteBuffer& request, const CallDescription& description,
+            EmbedDone done)
+      : client_(client), items_(items), request_(request), done_(std::move(done)) {
     Describe(context_, description);
   }
 
@@ -145,9 +146,9 @@ absl::StatusOr<std::vector<EmbedResult>> Client::Embed(absl::Span<const EmbedIte
 
 void Client::EmbedAsync(const std::vector<std::shared_ptr<const EmbedItem>>& items, Deadline deadline, EmbedDone done,
                         const std::string& request_id) {
-  absl::StatusOr<grpc::ByteBuffer> request = SizedRequest(items);
+  const absl::StatusOr<grpc::ByteBuffer> request = SizedRequest(items);
   if (!request.ok()) return done(request.status());
-  auto* call = new Impl::AsyncCall(*impl_, items.size(), *std::move(request), {deadline, request_id, impl_->token},
+  auto* call = new Impl::AsyncCall(*impl_, items.size(), *request, {deadline, request_id, impl_->token},
                                    std::move(done));
   {
     const std::lock_guard lock(impl_->mu);
