@@ -11,7 +11,7 @@
 
 #include "absl/status/status.h"
 #include "client/channel.h"
-#include "vitower/v1/vitower.pb.h"
+#include "vitower/v1/vitower.grpc.pb.h"
 
 namespace vitower {
 

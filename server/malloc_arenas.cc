@@ -1,17 +1,11 @@
 #include "server/malloc_arenas.h"
 
-#ifdef __GLIBC__
 #include <malloc.h>
-#endif
 
 #include "server/cpu_quota.h"
 
 namespace vitower {
 
-void LimitMallocArenas() {
-#ifdef __GLIBC__
-  mallopt(M_ARENA_MAX, UsableCores());
-#endif
-}
+void LimitMallocArenas() { mallopt(M_ARENA_MAX, UsableCores()); }
 
 }  // namespace vitower

@@ -34,10 +34,10 @@ constexpr int kRepeats = 7;
 
 // The least of at least so many runs, and of as many as go into a tenth of a second: short ones need more, until the
 // second thread is awake for all of one.
-double BestMs(int repeats, const std::function<void()>& run) {
+double BestMs(const std::function<void()>& run) {
   double best = 1e30;
   double spent = 0;
-  for (int i = 0; i < repeats || spent < kLeastMs; ++i) {
+  for (int i = 0; i < kRepeats || spent < kLeastMs; ++i) {
     const auto begin = std::chrono::steady_clock::now();
     run();
     const double ms = Milliseconds(std::chrono::steady_clock::now() - begin).count();
@@ -91,7 +91,7 @@ double GemmRate(const TowerConfig& tower, at::ScalarType dtype, int64_t rows, Li
   for (const auto& [in, out] : shapes) {
     const Linear linear(at::randn({out, in}).to(dtype), at::randn({out}).to(dtype), path);
     const at::Tensor x = at::randn({rows, in}).to(dtype);
-    ms += BestMs(kRepeats, [&] { linear(x); });
+    ms += BestMs([&] { linear(x); });
     flops += 2.0 * static_cast<double>(rows * in * out);
   }
   return flops / ms / 1e6;
@@ -102,7 +102,7 @@ double AttentionRate(const TowerConfig& tower, at::ScalarType dtype, int64_t len
   const BatchAttention attention({{0, length, count}}, at::rand({rows, tower.head_dim()}),
                                  {tower.num_heads, tower.head_dim()}, ChooseAttention(dtype, tower.head_dim()));
   const at::Tensor qkv = at::randn({rows, 3 * tower.hidden_size}).to(dtype);
-  const double ms = BestMs(kRepeats, [&] { attention(qkv); });
+  const double ms = BestMs([&] { attention(qkv); });
   return 4.0 * static_cast<double>(rows * length * tower.hidden_size) / ms / 1e6;
 }
 

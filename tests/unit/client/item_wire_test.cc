@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "tests/support/byte_buffer.h"
 #include "vitower/v1/vitower.pb.h"
 
 namespace vitower {
@@ -19,20 +20,6 @@ namespace {
 using ::testing::ElementsAre;
 
 constexpr uint64_t kKey = 300;
-
-std::vector<grpc::Slice> SlicesOf(const grpc::ByteBuffer& buffer) {
-  std::vector<grpc::Slice> slices;
-  EXPECT_TRUE(buffer.Dump(&slices).ok());
-  return slices;
-}
-
-std::string BytesOf(const grpc::ByteBuffer& buffer) {
-  std::string bytes;
-  for (const grpc::Slice& slice : SlicesOf(buffer)) {
-    bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
-  }
-  return bytes;
-}
 
 std::string Counting(size_t size) {
   std::string bytes(size, ' ');

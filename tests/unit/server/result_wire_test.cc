@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
+
+#include "tests/support/byte_buffer.h"
 
 namespace vitower {
 namespace {
@@ -11,14 +14,6 @@ namespace {
 using google::protobuf::util::MessageDifferencer;
 
 constexpr size_t kChunk = 64 << 10;
-
-std::string BytesOf(const grpc::ByteBuffer& buffer) {
-  std::vector<grpc::Slice> slices;
-  EXPECT_TRUE(buffer.Dump(&slices).ok());
-  std::string bytes;
-  for (const grpc::Slice& slice : slices) bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
-  return bytes;
-}
 
 void AddOutput(v1::Result& result, const std::string& name, size_t size) {
   v1::Tensor& tensor = *result.add_outputs();
