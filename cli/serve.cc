@@ -239,7 +239,7 @@ class Serve final : public Command {
 
     if (status = CheckLocks(server_); !status.ok()) return Fail(ExitCode::kFailure, std::string(status.message()));
 
-    if (std::getenv("MALLOC_ARENA_MAX") == nullptr) LimitMallocArenas();
+    if (std::getenv("MALLOC_ARENA_MAX") == nullptr) LimitMallocArenas();  // else the user has chosen
     StopSignals signals;  // before any thread starts
     InitLogging(log_format_, log_level_);
     load_.log = [](std::string_view message) { Log(LogLevel::kInfo, message); };

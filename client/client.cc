@@ -132,15 +132,15 @@ absl::StatusOr<std::vector<EmbedResult>> Client::Embed(absl::Span<const EmbedIte
   if (!request.ok()) return request.status();
   grpc::ClientContext context;
   Describe(context, {deadline, request_id, impl_->token});
-  grpc::CompletionQueue done;  // its own, and not gRPC's threads: those may be the callers
-  const auto call = impl_->raw_embedder.PrepareUnaryCall(&context, kEmbed, *request, &done);
+  grpc::CompletionQueue queue;  // its own, and not gRPC's threads: those may be the callers
+  const auto call = impl_->raw_embedder.PrepareUnaryCall(&context, kEmbed, *request, &queue);
   v1::EmbedResponse response;
   grpc::Status status;
   call->StartCall();
-  call->Finish(&response, &status, nullptr);
+  call->Finish(&response, &status, /*tag=*/nullptr);
   void* tag = nullptr;
   bool ok = false;
-  done.Next(&tag, &ok);
+  queue.Next(&tag, &ok);
   return TakeResults(status, context, items.size(), response);
 }
 

@@ -32,15 +32,19 @@ using Milliseconds = std::chrono::duration<double, std::milli>;
 constexpr double kLeastMs = 100;
 constexpr int kRepeats = 7;
 
-// The least of at least so many runs, and of as many as go into a tenth of a second: short ones need more, until the
-// second thread is awake for all of one.
+double MsOf(const std::function<void()>& run) {
+  const auto begin = std::chrono::steady_clock::now();
+  run();
+  return Milliseconds(std::chrono::steady_clock::now() - begin).count();
+}
+
+// The least of at least so many runs, and of as many as go into a tenth of a second: short ones need more, until
+// every thread is awake for all of one.
 double BestMs(const std::function<void()>& run) {
   double best = 1e30;
   double spent = 0;
   for (int i = 0; i < kRepeats || spent < kLeastMs; ++i) {
-    const auto begin = std::chrono::steady_clock::now();
-    run();
-    const double ms = Milliseconds(std::chrono::steady_clock::now() - begin).count();
+    const double ms = MsOf(run);
     best = std::min(best, ms);
     spent += ms;
   }
@@ -74,9 +78,8 @@ void Pass(Encoder& encoder, const std::string& line) {
   const Frames frames = Item({t, h, w});
   const std::vector<TowerInput> items(count, &frames);
   const OutputSet wanted{true, std::vector<bool>(encoder.info().tower.deepstack_visual_indexes.size(), true)};
-  const auto begin = std::chrono::steady_clock::now();
-  const Milliseconds blocks = encoder.Forward(items, wanted)->times.blocks;
-  const double ms = Milliseconds(std::chrono::steady_clock::now() - begin).count();
+  Milliseconds blocks{0};
+  const double ms = MsOf([&] { blocks = encoder.Forward(items, wanted)->times.blocks; });
   std::cout << line << " " << ms << " " << blocks.count() << " " << StatusMb("VmRSS:") << " " << StatusMb("VmHWM:")
             << std::endl;
 }

@@ -62,8 +62,10 @@ TEST(ItemWire, LargeBytesOfEverySourceComeBesideItsOtherFields) {
   EXPECT_EQ(request.items(0).video().data(), Counting(9000));
   EXPECT_EQ(request.items(0).video().sampling().num_frames(), 4U);
   EXPECT_EQ(request.items(1).rgb().data(), Counting(6144));
+  EXPECT_EQ(request.items(1).rgb().height(), 32U);
   EXPECT_EQ(request.items(1).rgb().width(), 64U);
   EXPECT_EQ(request.items(2).patches().data(), Counting(12'288));
+  EXPECT_EQ(request.items(2).patches().dtype(), v1::DTYPE_BF16);
   EXPECT_EQ(request.items(2).patches().grid_thw().w(), 2U);
 }
 
