@@ -6,47 +6,46 @@
 
 namespace vitower {
 
-// What the two attention kernels share. One thread block takes a tile of up to kTileRows queries of one head, 16 to a
-// warp, and walks the keys of the tile's segment kKeys at a time; the softmax is the running one, in base 2. Scores,
-// weights and outputs lie in registers as the matrix instructions leave them: blocks of 8 columns, in each of which a
-// lane holds two neighbours of row lane / 4 and two of the row 8 below.
+// What the two attention kernels share. A warp takes 16 queries of one head and walks the keys of their segment some at
+// a time; the softmax is the running one, in base 2. Scores, weights and outputs lie in registers as the matrix
+// instructions leave them: blocks of 8 columns, in each of which a lane holds two neighbours of row lane / 4 and two of
+// the row 8 below.
 
 inline constexpr int kWarpRows = 16;
-inline constexpr int kWarps = kTileRows / kWarpRows;
-inline constexpr int kThreads = kWarps * 32;
-inline constexpr int kKeys = 64;
 inline constexpr float kNever = -1e30F;  // a score that no exponential sees
 
-template <int kHeadDim>
-struct QueryLayout {
-  static constexpr int kSteps = (kHeadDim + 15) / 16;  // of 16 along the head, zeros behind it
-  static constexpr int kStride = kSteps * 16 + 8;      // rows of shared memory, shifted so that no banks clash
-  static constexpr int kBytes = kTileRows * kStride * 2;
-};
-
-// What a warp keeps of its queries.
+// What has come of a warp's queries so far.
 template <int kHeadDim>
 struct WarpState {
   static constexpr int kOutBlocks = kHeadDim / 8;
-  uint32_t queries[QueryLayout<kHeadDim>::kSteps][4];
   float out[kOutBlocks][4];
-  float largest[2];
-  float sum[2];
+  float largest[2] = {kNever, kNever};
+  float sum[2] = {0, 0};
+  __device__ __forceinline__ WarpState() {
+#pragma unroll
+    for (int n = 0; n < kOutBlocks; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) out[n][i] = 0;
+    }
+  }
 };
 
-// Loads a tile's queries and turns them on the way. Rows behind the valid ones stay as they are: nobody looks at what
-// comes of them.
-template <typename T, int kHeadDim>
-__device__ void LoadQueries(T* target, const T* source, int64_t row_stride, const float* rotary, int valid_rows) {
-  using L = QueryLayout<kHeadDim>;
+// Loads a warp's queries, of which at least one is valid, and turns them on the way. Each run of a row's elements goes
+// where `place`(row, first element) says. The rows behind the valid ones become copies of the last of these: nobody
+// looks at what comes of them.
+template <typename T, int kHeadDim, typename Place>
+__device__ __forceinline__ void LoadQueries(const T* source, int64_t row_stride, const float* rotary, int valid_rows,
+                                            const Place& place) {
   constexpr int kHalf = kHeadDim / 2;
   constexpr int kRun = kHalf % 8 == 0 ? 8 : 4;
   constexpr int kRuns = kHalf / kRun;
-  for (int i = static_cast<int>(threadIdx.x); i < valid_rows * kRuns; i += kThreads) {
+#pragma unroll 2
+  for (int i = static_cast<int>(threadIdx.x) % 32; i < kWarpRows * kRuns; i += 32) {
     const int row = i / kRuns;
+    const int read = min(row, valid_rows - 1);
     const int first = i % kRuns * kRun;
-    const T* low = source + row * row_stride + first;
-    const float* angles = rotary + int64_t{row} * kHeadDim + first;
+    const T* low = source + read * row_stride + first;
+    const float* angles = rotary + read * kHeadDim + first;
     Vec<T, kRun> a = Load<kRun>(low);
     Vec<T, kRun> b = Load<kRun>(low + kHalf);
     const auto cosines = Load<kRun>(angles);
@@ -58,34 +57,8 @@ __device__ void LoadQueries(T* target, const T* source, int64_t row_stride, cons
       a.values[j] = FromFloat<T>(x * cosines.values[j] - y * sines.values[j]);
       b.values[j] = FromFloat<T>(y * cosines.values[j] + x * sines.values[j]);
     }
-    T* place = target + row * L::kStride + first;
-    Save(place, a);
-    Save(place + kHalf, b);
-  }
-  if constexpr (L::kSteps * 16 > kHeadDim) {
-    for (int row = static_cast<int>(threadIdx.x); row < kTileRows; row += kThreads) {
-      *reinterpret_cast<uint4*>(target + row * L::kStride + kHeadDim) = uint4{0, 0, 0, 0};
-    }
-  }
-}
-
-template <typename T, int kHeadDim>
-__device__ __forceinline__ void StartWarp(WarpState<kHeadDim>& state, const T* rows) {
-  using L = QueryLayout<kHeadDim>;
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-#pragma unroll
-  for (int step = 0; step < L::kSteps; ++step) {
-    LoadMatrices(state.queries[step], rows + lane % 16 * L::kStride + step * 16 + lane / 16 * 8);
-  }
-#pragma unroll
-  for (int n = 0; n < WarpState<kHeadDim>::kOutBlocks; ++n) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) state.out[n][i] = 0;
-  }
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    state.largest[half] = kNever;
-    state.sum[half] = 0;
+    Save(place(row, first), a);
+    Save(place(row, first + kHalf), b);
   }
 }
 
@@ -172,27 +145,24 @@ template <typename T, int kBlocks>
 __device__ __forceinline__ void PackWeights(const float (&weights)[kBlocks][4], int keys, uint32_t (&a)[4]) {
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    const float(&pair)[4] = weights[keys / 8 + i / 2];
+    const float (&pair)[4] = weights[keys / 8 + i / 2];
     a[i] = Pack<T>(pair[i % 2 * 2], pair[i % 2 * 2 + 1]);
   }
 }
 
-template <typename T, int kHeadDim>
-__device__ __forceinline__ void WriteOut(const WarpState<kHeadDim>& state, T* out, int64_t row_stride, int valid_rows) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
+// Divides the outputs by their weights' sums.
+template <int kHeadDim>
+__device__ __forceinline__ void Normalise(WarpState<kHeadDim>& state) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     float sum = state.sum[half];
     sum += __shfl_xor_sync(0xFFFFFFFFU, sum, 1);
     sum += __shfl_xor_sync(0xFFFFFFFFU, sum, 2);
-    const int row = half * 8 + lane / 4;
-    if (row >= valid_rows) continue;
     const float scale = 1.0F / sum;
-    T* place = out + row * row_stride + lane % 4 * 2;
 #pragma unroll
     for (int n = 0; n < WarpState<kHeadDim>::kOutBlocks; ++n) {
-      *reinterpret_cast<uint32_t*>(place + n * 8) =
-          Pack<T>(state.out[n][half * 2] * scale, state.out[n][half * 2 + 1] * scale);
+      state.out[n][half * 2] *= scale;
+      state.out[n][half * 2 + 1] *= scale;
     }
   }
 }
@@ -213,14 +183,14 @@ struct TileRows {
 
 // How many thread blocks of `kernel` the current device runs at a time; 0 where it cannot run it.
 template <typename Kernel>
-int32_t BlocksAtATime(Kernel* kernel, int shared_bytes) {
+int32_t BlocksAtATime(Kernel* kernel, int threads, int shared_bytes) {
   int device = 0;
   int processors = 0;
   int per_processor = 0;
   if (cudaGetDevice(&device) != cudaSuccess ||
       cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device) != cudaSuccess ||
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes) != cudaSuccess ||
-      cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_processor, kernel, kThreads, shared_bytes) != cudaSuccess) {
+      cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_processor, kernel, threads, shared_bytes) != cudaSuccess) {
     (void)cudaGetLastError();
     return 0;
   }
@@ -246,13 +216,13 @@ bool ForAttentionShape(Element element, int32_t head_dim, const Launch& launch) 
 
 inline float ScoreScale(int32_t head_dim) { return 1.4426950408889634F / sqrtf(static_cast<float>(head_dim)); }
 
-// Kernel<T, head>: kBytes of shared memory, and the kernel itself as kFunction.
+// Kernel<T, head>: kThreads of a block, kBytes of shared memory, and the kernel itself as kFunction.
 template <template <typename, int> class Kernel>
 int32_t AttentionBlocks(Element element, int32_t head_dim) {
   int32_t blocks = 0;
   (void)ForAttentionShape(element, head_dim, [&](auto zero, auto head) {
     using K = Kernel<decltype(zero), decltype(head)::kDim>;
-    blocks = BlocksAtATime(K::kFunction, K::kBytes);
+    blocks = BlocksAtATime(K::kFunction, K::kThreads, K::kBytes);
   });
   return blocks;
 }
@@ -261,7 +231,7 @@ template <template <typename, int> class Kernel>
 cudaError_t LaunchAttention(Element element, const TileAttentionArgs& args, cudaStream_t stream) {
   const bool known = ForAttentionShape(element, args.head_dim, [&](auto zero, auto head) {
     using K = Kernel<decltype(zero), decltype(head)::kDim>;
-    LaunchEarly(K::kFunction, static_cast<unsigned>(args.blocks), kThreads, K::kBytes, stream, args,
+    LaunchEarly(K::kFunction, static_cast<unsigned>(args.blocks), K::kThreads, K::kBytes, stream, args,
                 ScoreScale(args.head_dim));
   });
   return known ? cudaGetLastError() : cudaErrorInvalidValue;

@@ -19,8 +19,6 @@ struct ItemPlace {
   int32_t unused;
 };
 
-inline constexpr int32_t kTileRows = 128;  // queries that one thread block attends for at a time, at most
-
 // A run of queries of one segment. Segments (one item's slice, or padding) attend only to themselves.
 struct AttentionTile {
   int32_t first_row;

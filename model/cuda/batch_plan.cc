@@ -9,8 +9,7 @@ namespace vitower {
 namespace {
 
 constexpr size_t kMetaAlignment = 256;
-constexpr int64_t kWarpQueries = 16;
-constexpr int64_t kFewPatches = 2048;
+constexpr int64_t kFewRows = 2048;
 
 size_t AlignUp(size_t value, size_t alignment) { return (value + alignment - 1) / alignment * alignment; }
 
@@ -34,36 +33,31 @@ ItemPlace PlaceOf(const TowerInput& input) {
   return place;
 }
 
-// Tiles of one segment are equally long but for the last, in multiples of what a warp takes.
-void AddSegment(BatchPlan& plan, int64_t length, int64_t tile_rows) {
+void AddSegment(BatchPlan& plan, int64_t length) {
   const int32_t first = plan.segment_offsets.back();
-  const int64_t tiles = (length + tile_rows - 1) / tile_rows;
-  const int64_t rows = ((length + tiles - 1) / tiles + kWarpQueries - 1) / kWarpQueries * kWarpQueries;
-  for (int64_t row = 0; row < length; row += rows) {
+  for (int64_t row = 0; row < length; row += plan.tile_rows) {
     plan.tiles.push_back({first + static_cast<int32_t>(row), first, static_cast<int32_t>(length),
-                          static_cast<int32_t>(std::min(rows, length - row))});
+                          static_cast<int32_t>(std::min(plan.tile_rows, length - row))});
   }
   plan.segment_offsets.push_back(first + static_cast<int32_t>(length));
-  plan.longest_segment = std::max(plan.longest_segment, length);
 }
 
-void AddItem(BatchPlan& plan, const TowerInput& input, int64_t tile_rows) {
+void AddItem(BatchPlan& plan, const TowerInput& input) {
   const GridThw& grid = GridOf(input);
   ItemPlace place = PlaceOf(input);
   place.offset = plan.upload_bytes;
   place.first_row = static_cast<int32_t>(plan.patches());
   plan.items.push_back(place);
-  for (int64_t slice = 0; slice < grid.t; ++slice) AddSegment(plan, grid.h * grid.w, tile_rows);
+  for (int64_t slice = 0; slice < grid.t; ++slice) AddSegment(plan, grid.h * grid.w);
   plan.patch_offsets.push_back(plan.patches() + grid.patches());
   const auto bytes = static_cast<int64_t>(BytesOf(input).size());
   plan.upload_bytes += (bytes + kUploadAlignment - 1) / kUploadAlignment * kUploadAlignment;
 }
 
 // Padding takes part as segments of its own, none longer than the items' longest.
-void AddPadding(BatchPlan& plan, int64_t rows, int64_t tile_rows) {
+void AddPadding(BatchPlan& plan) {
   const int64_t longest = plan.longest_segment;
-  for (int64_t left = rows - plan.patches(); left > 0; left -= longest)
-    AddSegment(plan, std::min(left, longest), tile_rows);
+  for (int64_t left = plan.rows - plan.patches(); left > 0; left -= longest) AddSegment(plan, std::min(left, longest));
 }
 
 }  // namespace
@@ -74,17 +68,26 @@ absl::Span<const uint8_t> BytesOf(const TowerInput& item) {
   return {bytes.data(), bytes.size()};
 }
 
+int64_t TileRows(int64_t rows, int64_t longest, const BatchRules& rules) {
+  if (rows <= kFewRows) return kSmallTileRows;
+  if (!rules.hopper) return kTileRows;
+  return rows > kLargestGraphRows && longest <= kShortTileRows ? kShortTileRows : kHopperTileRows;
+}
+
 BatchPlan PlanBatch(absl::Span<const TowerInput> items, const BatchRules& rules) {
   BatchPlan plan;
   int64_t patches = 0;
-  for (const TowerInput& item : items) patches += GridOf(item).patches();
-  // Few patches make few tiles: smaller ones give every multiprocessor something to do.
-  const int64_t tile_rows = patches <= kFewPatches ? kTileRows / 2 : kTileRows;
-  for (const TowerInput& item : items) AddItem(plan, item, tile_rows);
+  for (const TowerInput& item : items) {
+    const GridThw& grid = GridOf(item);
+    patches += grid.patches();
+    plan.longest_segment = std::max(plan.longest_segment, grid.h * grid.w);
+  }
   plan.attention = rules.attention;
-  plan.graph = rules.graphs && plan.attention == AttentionKind::kTiles && plan.patches() <= kLargestGraphRows;
-  plan.rows = plan.graph ? std::max(kSmallestGraphRows, RowBucket(plan.patches())) : plan.patches();
-  AddPadding(plan, plan.rows, tile_rows);
+  plan.graph = rules.graphs && plan.attention == AttentionKind::kTiles && patches <= kLargestGraphRows;
+  plan.rows = plan.graph ? std::max(kSmallestGraphRows, RowBucket(patches)) : patches;
+  plan.tile_rows = TileRows(plan.rows, plan.longest_segment, rules);
+  for (const TowerInput& item : items) AddItem(plan, item);
+  AddPadding(plan);
   std::stable_sort(plan.tiles.begin(), plan.tiles.end(),
                    [](const AttentionTile& a, const AttentionTile& b) { return a.segment_length > b.segment_length; });
   return plan;
@@ -109,7 +112,7 @@ void WriteMeta(const BatchPlan& plan, const MetaLayout& layout, std::byte* block
 
 size_t LargestMetaBytes(int64_t rows, int64_t merge_unit) {
   const auto segments = static_cast<size_t>(rows / merge_unit + 1);  // no slice is smaller than one token
-  const size_t tiles = segments + static_cast<size_t>(rows / (kTileRows / 2) + 1);
+  const size_t tiles = segments + static_cast<size_t>(rows / kSmallTileRows + 1);
   return tiles * sizeof(AttentionTile) + segments * (sizeof(ItemPlace) + sizeof(int32_t)) + 5 * kMetaAlignment;
 }
 

@@ -13,6 +13,7 @@ enum class AttentionKind : uint8_t { kTiles, kFlash, kMath };
 struct BatchRules {
   bool graphs = true;  // false: every pass is launched kernel by kernel
   AttentionKind attention = AttentionKind::kTiles;
+  bool hopper = false;  // attention has the kernel for Hopper, which takes larger tiles
 };
 
 }  // namespace vitower

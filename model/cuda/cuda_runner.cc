@@ -18,9 +18,11 @@ Element ElementOf(DType dtype) {
 
 // What the device and the tower allow of the rules that were asked for.
 BatchRules Allowed(BatchRules rules, Element element, const TowerConfig& tower) {
+  const auto head_dim = static_cast<int32_t>(tower.head_dim());
+  rules.hopper = HopperAttentionBlocks(element, head_dim, kHopperTileRows) > 0;
   if (element == Element::kFp32) {
     rules.attention = AttentionKind::kMath;
-  } else if (TileAttentionBlocks(element, static_cast<int32_t>(tower.head_dim())) == 0) {
+  } else if (TileAttentionBlocks(element, head_dim) == 0) {
     rules.attention = AttentionKind::kFlash;
   }
   rules.graphs = rules.graphs && rules.attention == AttentionKind::kTiles;
@@ -72,6 +74,7 @@ void CudaRunner::CaptureGraphs() {
   plan.attention = AttentionKind::kTiles;
   for (const int64_t rows : RowBuckets(kSmallestGraphRows, kLargestGraphRows)) {
     plan.rows = rows;
+    plan.tile_rows = TileRows(rows, rows, rules_);
     const Pass pass{&plan, LayoutOf(plan), &graph_memory_};
     std::vector<Graph> graphs;
     for (const Piece& piece : pieces_) graphs.emplace_back(streams_.compute, [&] { EnqueuePiece(pass, piece); });

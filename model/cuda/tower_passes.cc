@@ -15,12 +15,14 @@ constexpr float kEpsilon = 1e-6F;
 }  // namespace
 
 TowerPasses::TowerPasses(const EncoderInfo& info, const DeviceWeights& weights, Gemm& gemm, const Options& options)
-    : info_(info),
-      weights_(weights),
-      gemm_(gemm),
-      options_(options),
-      hopper_blocks_(HopperAttentionBlocks(options.element, static_cast<int32_t>(info.tower.head_dim()))),
-      tile_blocks_(TileAttentionBlocks(options.element, static_cast<int32_t>(info.tower.head_dim()))) {
+    : info_(info), weights_(weights), gemm_(gemm), options_(options) {
+  const auto head_dim = static_cast<int32_t>(info.tower.head_dim());
+  for (const int64_t tile_rows : {kSmallTileRows, kTileRows, kHopperTileRows, kShortTileRows}) {
+    const int32_t hopper = HopperAttentionBlocks(options.element, head_dim, static_cast<int32_t>(tile_rows));
+    tile_attention_[tile_rows] =
+        hopper > 0 ? TileAttention{LaunchHopperAttention, hopper}
+                   : TileAttention{LaunchTileAttention, TileAttentionBlocks(options.element, head_dim)};
+  }
   const std::vector<float> frequencies = InverseFrequencies(info.tower.head_dim());
   frequencies_.Reserve(frequencies.size() * sizeof(float));
   CheckCuda(
@@ -87,11 +89,11 @@ void TowerPasses::Attend(const Pass& pass, const DeviceLinear& proj) const {
   if (tiles) {
     const auto* count = reinterpret_cast<const int32_t*>(memory.meta());
     const auto* list = reinterpret_cast<const AttentionTile*>(memory.meta() + pass.meta.tiles);
-    const bool hopper = hopper_blocks_ > 0;
+    const TileAttention& way = tile_attention_.at(pass.plan->tile_rows);
     const TileAttentionArgs args{memory.qkv(),    memory.rotary(), list,     count,
-                                 memory.normed(), heads,           head_dim, hopper ? hopper_blocks_ : tile_blocks_};
-    const auto launch = hopper ? LaunchHopperAttention : LaunchTileAttention;
-    CheckCuda(launch(options_.element, args, options_.stream), "attention");
+                                 memory.normed(), heads,           head_dim, static_cast<int32_t>(pass.plan->tile_rows),
+                                 way.blocks};
+    CheckCuda(way.launch(options_.element, args, options_.stream), "attention");
   } else {
     const auto* offsets = reinterpret_cast<const int32_t*>(memory.meta() + pass.meta.segments);
     held = AttendWithTorch(pass.plan->attention,

@@ -4,6 +4,7 @@
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
+#include <map>
 
 #include "model/cuda/activations.h"
 #include "model/cuda/batch_plan.h"
@@ -44,6 +45,10 @@ class TowerPasses final {
   void Merger(const Pass& pass, size_t output) const;  // 0: the tokens; i + 1: DeepStack level i
 
  private:
+  struct TileAttention {
+    decltype(&LaunchTileAttention) launch;
+    int32_t blocks;
+  };
   void Norm(const DeviceNorm& norm, const void* x, void* out, int64_t rows) const;
   void Linear(const DeviceLinear& linear, const void* x, void* y, int64_t rows, Epilogue epilogue) const;
   void Attend(const Pass& pass, const DeviceLinear& proj) const;
@@ -53,9 +58,8 @@ class TowerPasses final {
   const DeviceWeights& weights_;
   Gemm& gemm_;
   const Options options_;
-  DeviceBuffer frequencies_;     // [head_dim / 4] fp32
-  const int32_t hopper_blocks_;  // of the attention kernels; 0 where one does not run
-  const int32_t tile_blocks_;
+  DeviceBuffer frequencies_;                         // [head_dim / 4] fp32
+  std::map<int64_t, TileAttention> tile_attention_;  // by tile_rows
 };
 
 }  // namespace vitower

@@ -1,6 +1,7 @@
 // Our kernels alone, on random values, against the same computed on the host in fp64: for run.sh and for
 // compute-sanitizer, which does not take the GEMMs of cuBLASLt. Prints a line a case; fails where one is off.
 //   kernel_probe [few]
+//   kernel_probe time    instead says how long attention takes
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
@@ -195,13 +196,69 @@ void AttentionCase(const std::vector<int32_t>& lengths, int32_t tile_rows, int32
     // Few blocks, so that each takes several tiles.
     Check(launch(Element::kBf16,
                  TileAttentionArgs{device_qkv.data(), device_rotary.data(), tiles.data(), count.data(), out.data(),
-                                   kHeads, dim, std::min(blocks, 3)},
+                                   kHeads, dim, tile_rows, std::min(blocks, 3)},
                  nullptr));
     Compare(std::string(name) + ", heads of " + std::to_string(dim) + ", tiles of " + std::to_string(tile_rows),
             out.Read(), expected);
   };
-  run("attention", TileAttentionBlocks(Element::kBf16, dim), LaunchTileAttention);
-  run("Hopper attention", HopperAttentionBlocks(Element::kBf16, dim), LaunchHopperAttention);
+  if (tile_rows <= 128) run("attention", TileAttentionBlocks(Element::kBf16, dim), LaunchTileAttention);
+  run("Hopper attention", HopperAttentionBlocks(Element::kBf16, dim, tile_rows), LaunchHopperAttention);
+}
+
+// Median microseconds of one launch over `count` segments of `length` rows, of 16 heads.
+void TimeAttention(int32_t count, int32_t length, int32_t dim) {
+  constexpr int32_t kHeads = 16;
+  constexpr int kRepeats = 20;
+  const int32_t rows = count * length;
+  std::vector<Bf16> values = Random(1 << 20, 7);
+  values.resize(static_cast<size_t>(rows) * 3 * kHeads * dim);
+  for (size_t i = 1 << 20; i < values.size(); ++i) values[i] = values[i - (1 << 20)];
+  OnDevice<Bf16> qkv(std::move(values));
+  OnDevice<float> rotary(std::vector<float>(static_cast<size_t>(rows) * dim, 0.7F));
+  OnDevice<Bf16> out(std::vector<Bf16>(static_cast<size_t>(rows) * kHeads * dim));
+  const auto run = [&](const char* name, int32_t tile_rows, int32_t blocks, auto launch) {
+    if (blocks == 0) return;
+    OnDevice<AttentionTile> tiles(MakeSegments(std::vector<int32_t>(count, length), tile_rows).tiles);
+    OnDevice<int32_t> tile_count({static_cast<int32_t>(tiles.Read().size())});
+    std::vector<float> times;
+    cudaEvent_t begin = nullptr;
+    cudaEvent_t end = nullptr;
+    Check(cudaEventCreate(&begin));
+    Check(cudaEventCreate(&end));
+    for (int i = -3; i < kRepeats; ++i) {
+      Check(cudaEventRecord(begin));
+      Check(launch(Element::kBf16,
+                   TileAttentionArgs{qkv.data(), rotary.data(), tiles.data(), tile_count.data(), out.data(), kHeads, dim,
+                                     tile_rows, blocks},
+                   nullptr));
+      Check(cudaEventRecord(end));
+      Check(cudaEventSynchronize(end));
+      float ms = 0;
+      Check(cudaEventElapsedTime(&ms, begin, end));
+      if (i >= 0) times.push_back(ms);
+    }
+    Check(cudaEventDestroy(begin));
+    Check(cudaEventDestroy(end));
+    std::nth_element(times.begin(), times.begin() + kRepeats / 2, times.end());
+    const double ms = times[kRepeats / 2];
+    std::printf("%s, %d x %d, heads of %d, tiles of %d: %.1f us, %.0f TFLOP/s\n", name, count, length, dim, tile_rows,
+                ms * 1e3, 4.0 * count * length * length * kHeads * dim / ms / 1e9);
+    std::fflush(stdout);
+  };
+  run("attention", 128, TileAttentionBlocks(Element::kBf16, dim), LaunchTileAttention);
+  for (const int32_t tile_rows : {64, 192, 256}) {
+    run("Hopper attention", tile_rows, HopperAttentionBlocks(Element::kBf16, dim, tile_rows), LaunchHopperAttention);
+  }
+}
+
+int Time() {
+  for (const int32_t dim : {64, 72}) {
+    for (const auto& [count, length] : {std::pair(64, 196), std::pair(8, 760), std::pair(16, 784), std::pair(16, 3520),
+                                        std::pair(1, 784), std::pair(1, 196)}) {
+      TimeAttention(count, length, dim);
+    }
+  }
+  return 0;
 }
 
 // `few`: for racecheck, which is slow. Still every path: one and several runs of keys, a rest of each size, several
@@ -209,11 +266,12 @@ void AttentionCase(const std::vector<int32_t>& lengths, int32_t tile_rows, int32
 int Main(bool few) {
   for (const int32_t width : {128, 1152, 4608}) LayerNormCase(37, width);
   for (const int32_t dim : {64, 72}) {
-    AttentionCase({4, 20, 100, 148, 210}, kTileRows, dim);
-    if (few) continue;
-    AttentionCase({4, 16, 17, 20, 63, 64, 65, 100, 128, 129, 196, 260}, kTileRows, dim);
-    AttentionCase({260, 4, 196}, kTileRows / 2, dim);
-    AttentionCase({900, 333, 641}, kTileRows, dim);
+    for (const int32_t tile_rows : {64, 128, 192, 256}) {
+      AttentionCase({4, 20, 100, 148, 210}, tile_rows, dim);
+      if (few) continue;
+      AttentionCase({4, 16, 17, 20, 63, 64, 65, 100, 128, 129, 196, 260}, tile_rows, dim);
+      AttentionCase({900, 333, 641}, tile_rows, dim);
+    }
   }
   for (const int64_t rows : {37, 2049}) {  // one wave of blocks, which fetch their weights early, and more
     for (const int32_t width : {1024, 1152, 4096, 12288}) {
@@ -227,4 +285,7 @@ int Main(bool few) {
 }  // namespace
 }  // namespace vitower
 
-int main(int argc, char** argv) { return vitower::Main(argc > 1 && std::string(argv[1]) == "few"); }
+int main(int argc, char** argv) {
+  const std::string word = argc > 1 ? argv[1] : "";
+  return word == "time" ? vitower::Time() : vitower::Main(word == "few");
+}

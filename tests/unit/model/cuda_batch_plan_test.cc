@@ -66,10 +66,37 @@ TEST(BatchPlan, TilesCoverEveryRowOnceAndStayInsideTheirSegments) {
     for (const AttentionTile& tile : plan.tiles) {
       ASSERT_GE(tile.first_row, tile.segment_first);
       ASSERT_LE(tile.first_row + tile.rows, tile.segment_first + tile.segment_length);
-      ASSERT_LE(tile.rows, kTileRows);
+      ASSERT_LE(tile.rows, plan.tile_rows);
       for (int32_t row = 0; row < tile.rows; ++row) ++covered[static_cast<size_t>(tile.first_row + row)];
     }
     EXPECT_THAT(covered, ::testing::Each(1)) << side;
+  }
+}
+
+TEST(BatchPlan, SmallBatchesHaveSmallTilesAndLargeOnesWhatTheDevicesKernelTakes) {
+  EXPECT_EQ(PlanOf({Clip(1, 32, 64)}).tile_rows, kSmallTileRows);
+  EXPECT_EQ(PlanOf({Clip(1, 32, 66)}).tile_rows, kTileRows);
+  EXPECT_EQ(PlanOf({Clip(1, 32, 64)}, {.hopper = true}).tile_rows, kSmallTileRows);
+  EXPECT_EQ(PlanOf({Clip(1, 32, 66)}, {.hopper = true}).tile_rows, kHopperTileRows);
+}
+
+TEST(BatchPlan, ShortSegmentsAreWholeTilesOnHopperUnlessAGraphServesThem) {
+  const std::vector<Frames> many(64, Clip(1, 14, 14));
+  const BatchPlan plan = PlanOf(many, {.hopper = true});
+  EXPECT_EQ(plan.tile_rows, kShortTileRows);
+  EXPECT_EQ(plan.tiles.size(), 64);
+  EXPECT_EQ(PlanOf({many.begin(), many.begin() + 41}, {.hopper = true}).tile_rows, kHopperTileRows);  // 8,036 patches
+  std::vector<Frames> mixed = many;
+  mixed.push_back(Clip(1, 16, 18));
+  EXPECT_EQ(PlanOf(mixed, {.hopper = true}).tile_rows, kHopperTileRows);
+}
+
+TEST(BatchPlan, WithAndWithoutGraphsTilesAreTheSame) {
+  for (const int64_t side : {14, 40, 90}) {
+    const std::vector<Frames> items = {Clip(1, side, side), Clip(2, 14, 14)};
+    EXPECT_EQ(PlanOf(items, {.graphs = true, .hopper = true}).tile_rows,
+              PlanOf(items, {.graphs = false, .hopper = true}).tile_rows)
+        << side;
   }
 }
 
