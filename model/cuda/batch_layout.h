@@ -19,6 +19,12 @@ struct ItemPlace {
   int32_t unused;
 };
 
+// The most queries of a tile, for each kernel: of every device, and Hopper's two sizes beside that of small batches.
+inline constexpr int32_t kSmallTileRows = 64;
+inline constexpr int32_t kTileRows = 128;
+inline constexpr int32_t kHopperTileRows = 192;
+inline constexpr int32_t kShortTileRows = 256;
+
 // A run of queries of one segment. Segments (one item's slice, or padding) attend only to themselves.
 struct AttentionTile {
   int32_t first_row;

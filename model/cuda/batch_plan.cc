@@ -9,6 +9,7 @@ namespace vitower {
 namespace {
 
 constexpr size_t kMetaAlignment = 256;
+constexpr int64_t kWarpQueries = 16;
 constexpr int64_t kFewRows = 2048;
 
 size_t AlignUp(size_t value, size_t alignment) { return (value + alignment - 1) / alignment * alignment; }
@@ -33,11 +34,16 @@ ItemPlace PlaceOf(const TowerInput& input) {
   return place;
 }
 
+// Tiles of one segment are equally long but for the last, in multiples of what a warp takes. The larger ones of Hopper
+// are as long as they may be, since their warpgroups of 64 queries share what a shorter one leaves.
 void AddSegment(BatchPlan& plan, int64_t length) {
   const int32_t first = plan.segment_offsets.back();
-  for (int64_t row = 0; row < length; row += plan.tile_rows) {
+  const int64_t tiles = (length + plan.tile_rows - 1) / plan.tile_rows;
+  const int64_t even = ((length + tiles - 1) / tiles + kWarpQueries - 1) / kWarpQueries * kWarpQueries;
+  const int64_t rows = plan.tile_rows > kTileRows ? plan.tile_rows : even;
+  for (int64_t row = 0; row < length; row += rows) {
     plan.tiles.push_back({first + static_cast<int32_t>(row), first, static_cast<int32_t>(length),
-                          static_cast<int32_t>(std::min(plan.tile_rows, length - row))});
+                          static_cast<int32_t>(std::min(rows, length - row))});
   }
   plan.segment_offsets.push_back(first + static_cast<int32_t>(length));
 }
@@ -68,7 +74,7 @@ absl::Span<const uint8_t> BytesOf(const TowerInput& item) {
   return {bytes.data(), bytes.size()};
 }
 
-int64_t TileRows(int64_t rows, int64_t longest, const BatchRules& rules) {
+int32_t TileRowsFor(int64_t rows, int64_t longest, const BatchRules& rules) {
   if (rows <= kFewRows) return kSmallTileRows;
   if (!rules.hopper) return kTileRows;
   return rows > kLargestGraphRows && longest <= kShortTileRows ? kShortTileRows : kHopperTileRows;
@@ -85,7 +91,7 @@ BatchPlan PlanBatch(absl::Span<const TowerInput> items, const BatchRules& rules)
   plan.attention = rules.attention;
   plan.graph = rules.graphs && plan.attention == AttentionKind::kTiles && patches <= kLargestGraphRows;
   plan.rows = plan.graph ? std::max(kSmallestGraphRows, RowBucket(patches)) : patches;
-  plan.tile_rows = TileRows(plan.rows, plan.longest_segment, rules);
+  plan.tile_rows = TileRowsFor(plan.rows, plan.longest_segment, rules);
   for (const TowerInput& item : items) AddItem(plan, item);
   AddPadding(plan);
   std::stable_sort(plan.tiles.begin(), plan.tiles.end(),

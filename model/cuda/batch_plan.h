@@ -20,7 +20,7 @@ struct BatchPlan {
   int64_t upload_bytes = 0;          // of all items, each at a multiple of kUploadAlignment
   int64_t longest_segment = 0;
   int64_t rows = 0;       // patches, and padding up to a graph's bucket
-  int64_t tile_rows = 0;  // the most queries of a tile
+  int32_t tile_rows = 0;  // the most queries of a tile
   bool graph = false;
   AttentionKind attention = AttentionKind::kTiles;
 
@@ -31,12 +31,8 @@ inline constexpr int64_t kUploadAlignment = 256;
 
 // The most queries of a tile, in a batch of so many rows whose longest segment is `longest`. Few rows make few tiles:
 // smaller ones give every multiprocessor something to do. On Hopper a tile of kShortTileRows holds a whole short
-// segment. What is in a graph depends on the rows alone.
-inline constexpr int64_t kSmallTileRows = 64;
-inline constexpr int64_t kTileRows = 128;
-inline constexpr int64_t kHopperTileRows = 192;
-inline constexpr int64_t kShortTileRows = 256;
-int64_t TileRows(int64_t rows, int64_t longest, const BatchRules& rules);
+// segment. For rows that a graph serves `longest` does not matter.
+int32_t TileRowsFor(int64_t rows, int64_t longest, const BatchRules& rules);
 
 // REQUIRES: items are not empty and fit the tower.
 BatchPlan PlanBatch(absl::Span<const TowerInput> items, const BatchRules& rules);

@@ -19,7 +19,10 @@ Element ElementOf(DType dtype) {
 // What the device and the tower allow of the rules that were asked for.
 BatchRules Allowed(BatchRules rules, Element element, const TowerConfig& tower) {
   const auto head_dim = static_cast<int32_t>(tower.head_dim());
-  rules.hopper = HopperAttentionBlocks(element, head_dim, kHopperTileRows) > 0;
+  rules.hopper = true;
+  for (const int32_t tile_rows : {kSmallTileRows, kHopperTileRows, kShortTileRows}) {
+    rules.hopper = rules.hopper && HopperAttentionBlocks(element, head_dim, tile_rows) > 0;
+  }
   if (element == Element::kFp32) {
     rules.attention = AttentionKind::kMath;
   } else if (TileAttentionBlocks(element, head_dim) == 0) {
@@ -69,12 +72,12 @@ void CudaRunner::CaptureGraphs() {
   graph_memory_.Reserve(kLargestGraphRows, LargestMetaBytes(kLargestGraphRows, info_.tower.merge_unit()));
   const Frames frames = NoiseFrames({1, 16, 16}, info_.tower);
   const TowerInput item = &frames;
-  (void)Run({&item, 1}, {true, std::vector<bool>(ready_.size() - 1, true)});  // eagerly: loads every kernel
+  (void)Run({&item, 1}, {true, std::vector<bool>(ready_.size() - 1, true)});  // eagerly: loads the kernels
   BatchPlan plan;
   plan.attention = AttentionKind::kTiles;
   for (const int64_t rows : RowBuckets(kSmallestGraphRows, kLargestGraphRows)) {
     plan.rows = rows;
-    plan.tile_rows = TileRows(rows, rows, rules_);
+    plan.tile_rows = TileRowsFor(rows, rows, rules_);
     const Pass pass{&plan, LayoutOf(plan), &graph_memory_};
     std::vector<Graph> graphs;
     for (const Piece& piece : pieces_) graphs.emplace_back(streams_.compute, [&] { EnqueuePiece(pass, piece); });

@@ -81,14 +81,15 @@ struct TileAttentionArgs {
   void* out;                  // [rows, heads * head_dim]
   int32_t heads;
   int32_t head_dim;
-  int32_t tile_rows;  // the most queries of a tile
+  int32_t tile_rows;  // the most queries of a tile: kTileRows or fewer
   int32_t blocks;     // thread blocks, as the function below says
 };
 cudaError_t LaunchTileAttention(Element element, const TileAttentionArgs& args, cudaStream_t stream);
-// The same on Hopper's own matrix instructions, for tiles of up to 64, 192 or 256 queries.
+// The same on Hopper's own matrix instructions; tile_rows is kSmallTileRows, kHopperTileRows or kShortTileRows.
 cudaError_t LaunchHopperAttention(Element element, const TileAttentionArgs& args, cudaStream_t stream);
 
-// How many thread blocks of either kernel the current device runs at a time; 0 where it cannot run it.
+// How many thread blocks of either kernel the current device runs at a time; 0 where it cannot run it, or not with such
+// tiles.
 int32_t TileAttentionBlocks(Element element, int32_t head_dim);
 int32_t HopperAttentionBlocks(Element element, int32_t head_dim, int32_t tile_rows);
 

@@ -6,7 +6,6 @@ namespace {
 // For every device from Ampere on: matrix instructions of one warp each, two stages of keys and values in flight.
 // Blocks are persistent: they stride over all (tile, head) pairs, so the launch does not depend on the batch.
 
-constexpr int kTileRows = 128;
 constexpr int kWarps = kTileRows / kWarpRows;
 constexpr int kBlockThreads = kWarps * 32;
 
@@ -173,6 +172,7 @@ struct Kernel {
 int32_t TileAttentionBlocks(Element element, int32_t head_dim) { return AttentionBlocks<Kernel>(element, head_dim); }
 
 cudaError_t LaunchTileAttention(Element element, const TileAttentionArgs& args, cudaStream_t stream) {
+  if (args.tile_rows > kTileRows) return cudaErrorInvalidValue;
   return LaunchAttention<Kernel>(element, args, stream);
 }
 

@@ -17,8 +17,8 @@ constexpr float kEpsilon = 1e-6F;
 TowerPasses::TowerPasses(const EncoderInfo& info, const DeviceWeights& weights, Gemm& gemm, const Options& options)
     : info_(info), weights_(weights), gemm_(gemm), options_(options) {
   const auto head_dim = static_cast<int32_t>(info.tower.head_dim());
-  for (const int64_t tile_rows : {kSmallTileRows, kTileRows, kHopperTileRows, kShortTileRows}) {
-    const int32_t hopper = HopperAttentionBlocks(options.element, head_dim, static_cast<int32_t>(tile_rows));
+  for (const int32_t tile_rows : {kSmallTileRows, kTileRows, kHopperTileRows, kShortTileRows}) {
+    const int32_t hopper = HopperAttentionBlocks(options.element, head_dim, tile_rows);
     tile_attention_[tile_rows] =
         hopper > 0 ? TileAttention{LaunchHopperAttention, hopper}
                    : TileAttention{LaunchTileAttention, TileAttentionBlocks(options.element, head_dim)};
@@ -90,9 +90,8 @@ void TowerPasses::Attend(const Pass& pass, const DeviceLinear& proj) const {
     const auto* count = reinterpret_cast<const int32_t*>(memory.meta());
     const auto* list = reinterpret_cast<const AttentionTile*>(memory.meta() + pass.meta.tiles);
     const TileAttention& way = tile_attention_.at(pass.plan->tile_rows);
-    const TileAttentionArgs args{memory.qkv(),    memory.rotary(), list,     count,
-                                 memory.normed(), heads,           head_dim, static_cast<int32_t>(pass.plan->tile_rows),
-                                 way.blocks};
+    const TileAttentionArgs args{memory.qkv(), memory.rotary(),      list,      count, memory.normed(), heads,
+                                 head_dim,     pass.plan->tile_rows, way.blocks};
     CheckCuda(way.launch(options_.element, args, options_.stream), "attention");
   } else {
     const auto* offsets = reinterpret_cast<const int32_t*>(memory.meta() + pass.meta.segments);

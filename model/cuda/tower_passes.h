@@ -16,7 +16,8 @@
 namespace vitower {
 
 // A batch on its way through the tower: its plan, and the memory that its rows lie in. Blocks and mergers read of the
-// plan only `rows` and `attention`, unless the attention is libtorch's: so a graph may stand for any plan of its rows.
+// plan only `rows`, `attention` and `tile_rows`, unless the attention is libtorch's: so a graph, whose tile_rows follow
+// from its rows, may stand for any plan of these.
 struct Pass {
   const BatchPlan* plan;
   MetaLayout meta;
@@ -59,7 +60,7 @@ class TowerPasses final {
   Gemm& gemm_;
   const Options options_;
   DeviceBuffer frequencies_;                         // [head_dim / 4] fp32
-  std::map<int64_t, TileAttention> tile_attention_;  // by tile_rows
+  std::map<int32_t, TileAttention> tile_attention_;  // by tile_rows
 };
 
 }  // namespace vitower

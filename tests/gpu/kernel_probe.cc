@@ -1,7 +1,7 @@
 // Our kernels alone, on random values, against the same computed on the host in fp64: for run.sh and for
 // compute-sanitizer, which does not take the GEMMs of cuBLASLt. Prints a line a case; fails where one is off.
 //   kernel_probe [few]
-//   kernel_probe time    instead says how long attention takes
+//   kernel_probe time    instead says how long attention and turning its keys take
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
 #include <random>
 #include <string>
 #include <utility>
@@ -80,7 +81,8 @@ void Compare(const std::string& name, const std::vector<Bf16>& values, const std
   std::fflush(stdout);
 }
 
-std::vector<double> Normalised(const std::vector<Bf16>& x, const std::vector<Bf16>& weight, const std::vector<Bf16>& bias) {
+std::vector<double> Normalised(const std::vector<Bf16>& x, const std::vector<Bf16>& weight,
+                               const std::vector<Bf16>& bias) {
   const size_t width = weight.size();
   std::vector<double> result;
   result.reserve(x.size());
@@ -90,7 +92,8 @@ std::vector<double> Normalised(const std::vector<Bf16>& x, const std::vector<Bf1
     for (size_t i = 0; i < width; ++i) mean += ToFloat(x[row + i]) / static_cast<double>(width);
     for (size_t i = 0; i < width; ++i) variance += std::pow(ToFloat(x[row + i]) - mean, 2) / static_cast<double>(width);
     for (size_t i = 0; i < width; ++i) {
-      result.push_back((ToFloat(x[row + i]) - mean) / std::sqrt(variance + 1e-6) * ToFloat(weight[i]) + ToFloat(bias[i]));
+      result.push_back((ToFloat(x[row + i]) - mean) / std::sqrt(variance + 1e-6) * ToFloat(weight[i]) +
+                       ToFloat(bias[i]));
     }
   }
   return result;
@@ -174,11 +177,24 @@ std::vector<double> ExpectedAttention(const std::vector<Bf16>& qkv, const std::v
   return expected;
 }
 
-void AttentionCase(const std::vector<int32_t>& lengths, int32_t tile_rows, int32_t dim) {
+// `poisoned`: a segment of which all is NaN. What comes of the others is compared.
+void AttentionCase(const std::vector<int32_t>& lengths, int32_t tile_rows, int32_t dim,
+                   std::optional<size_t> poisoned = std::nullopt) {
   constexpr int32_t kHeads = 2;
   const Segments segments = MakeSegments(lengths, tile_rows);
   const int32_t rows = segments.offsets.back();
-  const std::vector<Bf16> qkv = Random(static_cast<size_t>(rows) * 3 * kHeads * dim, 7);
+  std::vector<Bf16> qkv = Random(static_cast<size_t>(rows) * 3 * kHeads * dim, 7);
+  const auto without_poisoned = [&](auto values, int64_t width) {
+    if (!poisoned) return values;
+    const auto at = [&](size_t i) { return values.begin() + segments.offsets[i] * width; };
+    values.erase(at(*poisoned), at(*poisoned + 1));
+    return values;
+  };
+  if (poisoned) {
+    const int64_t width = int64_t{3} * kHeads * dim;
+    std::fill(qkv.begin() + segments.offsets[*poisoned] * width, qkv.begin() + segments.offsets[*poisoned + 1] * width,
+              Round(NAN));
+  }
   std::vector<float> rotary;
   for (int32_t i = 0; i < rows; ++i) {
     for (int32_t j = 0; j < dim / 2; ++j) rotary.push_back(std::cos(static_cast<float>(i * (j + 1)) * 0.37F));
@@ -199,16 +215,39 @@ void AttentionCase(const std::vector<int32_t>& lengths, int32_t tile_rows, int32
                                    kHeads, dim, tile_rows, std::min(blocks, 3)},
                  nullptr));
     Compare(std::string(name) + ", heads of " + std::to_string(dim) + ", tiles of " + std::to_string(tile_rows),
-            out.Read(), expected);
+            without_poisoned(out.Read(), kHeads * dim), without_poisoned(expected, kHeads * dim));
   };
-  if (tile_rows <= 128) run("attention", TileAttentionBlocks(Element::kBf16, dim), LaunchTileAttention);
+  if (tile_rows <= kTileRows) run("attention", TileAttentionBlocks(Element::kBf16, dim), LaunchTileAttention);
   run("Hopper attention", HopperAttentionBlocks(Element::kBf16, dim, tile_rows), LaunchHopperAttention);
 }
 
-// Median microseconds of one launch over `count` segments of `length` rows, of 16 heads.
+// Median milliseconds of 20 launches after 3.
+template <typename Launch>
+double MedianMs(const Launch& launch) {
+  constexpr int kRepeats = 20;
+  std::vector<float> times;
+  cudaEvent_t begin = nullptr;
+  cudaEvent_t end = nullptr;
+  Check(cudaEventCreate(&begin));
+  Check(cudaEventCreate(&end));
+  for (int i = -3; i < kRepeats; ++i) {
+    Check(cudaEventRecord(begin));
+    Check(launch());
+    Check(cudaEventRecord(end));
+    Check(cudaEventSynchronize(end));
+    float ms = 0;
+    Check(cudaEventElapsedTime(&ms, begin, end));
+    if (i >= 0) times.push_back(ms);
+  }
+  Check(cudaEventDestroy(begin));
+  Check(cudaEventDestroy(end));
+  std::nth_element(times.begin(), times.begin() + kRepeats / 2, times.end());
+  return times[kRepeats / 2];
+}
+
+// Attention and turning the keys, of `count` segments of `length` rows with 16 heads.
 void TimeAttention(int32_t count, int32_t length, int32_t dim) {
   constexpr int32_t kHeads = 16;
-  constexpr int kRepeats = 20;
   const int32_t rows = count * length;
   std::vector<Bf16> values = Random(1 << 20, 7);
   values.resize(static_cast<size_t>(rows) * 3 * kHeads * dim);
@@ -216,39 +255,25 @@ void TimeAttention(int32_t count, int32_t length, int32_t dim) {
   OnDevice<Bf16> qkv(std::move(values));
   OnDevice<float> rotary(std::vector<float>(static_cast<size_t>(rows) * dim, 0.7F));
   OnDevice<Bf16> out(std::vector<Bf16>(static_cast<size_t>(rows) * kHeads * dim));
-  const auto run = [&](const char* name, int32_t tile_rows, int32_t blocks, auto launch) {
+  std::printf("%d x %d, heads of %d: ", count, length, dim);
+  const auto time = [&](const char* name, int32_t tile_rows, int32_t blocks, auto launch) {
     if (blocks == 0) return;
-    OnDevice<AttentionTile> tiles(MakeSegments(std::vector<int32_t>(count, length), tile_rows).tiles);
-    OnDevice<int32_t> tile_count({static_cast<int32_t>(tiles.Read().size())});
-    std::vector<float> times;
-    cudaEvent_t begin = nullptr;
-    cudaEvent_t end = nullptr;
-    Check(cudaEventCreate(&begin));
-    Check(cudaEventCreate(&end));
-    for (int i = -3; i < kRepeats; ++i) {
-      Check(cudaEventRecord(begin));
-      Check(launch(Element::kBf16,
-                   TileAttentionArgs{qkv.data(), rotary.data(), tiles.data(), tile_count.data(), out.data(), kHeads, dim,
-                                     tile_rows, blocks},
-                   nullptr));
-      Check(cudaEventRecord(end));
-      Check(cudaEventSynchronize(end));
-      float ms = 0;
-      Check(cudaEventElapsedTime(&ms, begin, end));
-      if (i >= 0) times.push_back(ms);
-    }
-    Check(cudaEventDestroy(begin));
-    Check(cudaEventDestroy(end));
-    std::nth_element(times.begin(), times.begin() + kRepeats / 2, times.end());
-    const double ms = times[kRepeats / 2];
-    std::printf("%s, %d x %d, heads of %d, tiles of %d: %.1f us, %.0f TFLOP/s\n", name, count, length, dim, tile_rows,
-                ms * 1e3, 4.0 * count * length * length * kHeads * dim / ms / 1e9);
-    std::fflush(stdout);
+    const Segments segments = MakeSegments(std::vector<int32_t>(count, length), tile_rows);
+    OnDevice<AttentionTile> tiles(segments.tiles);
+    OnDevice<int32_t> tile_count({static_cast<int32_t>(segments.tiles.size())});
+    const TileAttentionArgs args{qkv.data(), rotary.data(), tiles.data(), tile_count.data(), out.data(), kHeads,
+                                 dim,        tile_rows,     blocks};
+    const double ms = MedianMs([&] { return launch(Element::kBf16, args, nullptr); });
+    std::printf("%s, tiles of %d, %.1f us (%.0f TFLOP/s); ", name, tile_rows, ms * 1e3,
+                4.0 * count * length * length * kHeads * dim / ms / 1e9);
   };
-  run("attention", 128, TileAttentionBlocks(Element::kBf16, dim), LaunchTileAttention);
-  for (const int32_t tile_rows : {64, 192, 256}) {
-    run("Hopper attention", tile_rows, HopperAttentionBlocks(Element::kBf16, dim, tile_rows), LaunchHopperAttention);
+  time("mma.sync", kTileRows, TileAttentionBlocks(Element::kBf16, dim), LaunchTileAttention);
+  for (const int32_t tile_rows : {kSmallTileRows, kHopperTileRows, kShortTileRows}) {
+    time("Hopper", tile_rows, HopperAttentionBlocks(Element::kBf16, dim, tile_rows), LaunchHopperAttention);
   }
+  const RotaryArgs turn{qkv.data(), rotary.data(), rows, kHeads, dim, true};
+  std::printf("keys turned in %.1f us\n", MedianMs([&] { return LaunchRotary(Element::kBf16, turn, nullptr); }) * 1e3);
+  std::fflush(stdout);
 }
 
 int Time() {
@@ -266,11 +291,14 @@ int Time() {
 int Main(bool few) {
   for (const int32_t width : {128, 1152, 4608}) LayerNormCase(37, width);
   for (const int32_t dim : {64, 72}) {
-    for (const int32_t tile_rows : {64, 128, 192, 256}) {
+    for (const int32_t tile_rows : {kSmallTileRows, kHopperTileRows, kShortTileRows}) {
       AttentionCase({4, 20, 100, 148, 210}, tile_rows, dim);
       if (few) continue;
       AttentionCase({4, 16, 17, 20, 63, 64, 65, 100, 128, 129, 196, 260}, tile_rows, dim);
       AttentionCase({900, 333, 641}, tile_rows, dim);
+    }
+    for (const int32_t tile_rows : {kSmallTileRows, kTileRows, kHopperTileRows, kShortTileRows}) {
+      AttentionCase({100, 17, 196}, tile_rows, dim, 1);  // behind and in front of NaN
     }
   }
   for (const int64_t rows : {37, 2049}) {  // one wave of blocks, which fetch their weights early, and more

@@ -60,8 +60,9 @@ TEST(BatchPlan, PaddingUpToTheGraphsRowsAttendsToItselfAndIsNeverLongerThanTheIt
 }
 
 TEST(BatchPlan, TilesCoverEveryRowOnceAndStayInsideTheirSegments) {
-  for (const int64_t side : {2, 6, 14, 26, 60}) {
-    const BatchPlan plan = PlanOf({Clip(1, side, side), Clip(4, 2, side)});
+  for (const auto& [side, hopper] :
+       {std::pair(2, false), {6, false}, {14, true}, {26, false}, {60, false}, {60, true}}) {
+    const BatchPlan plan = PlanOf({Clip(1, side, side), Clip(4, 2, side)}, {.hopper = hopper});
     std::vector<int> covered(static_cast<size_t>(plan.rows));
     for (const AttentionTile& tile : plan.tiles) {
       ASSERT_GE(tile.first_row, tile.segment_first);
@@ -92,11 +93,13 @@ TEST(BatchPlan, ShortSegmentsAreWholeTilesOnHopperUnlessAGraphServesThem) {
 }
 
 TEST(BatchPlan, WithAndWithoutGraphsTilesAreTheSame) {
-  for (const int64_t side : {14, 40, 90}) {
-    const std::vector<Frames> items = {Clip(1, side, side), Clip(2, 14, 14)};
-    EXPECT_EQ(PlanOf(items, {.graphs = true, .hopper = true}).tile_rows,
-              PlanOf(items, {.graphs = false, .hopper = true}).tile_rows)
-        << side;
+  for (const auto& items : {std::vector<Frames>{Clip(1, 14, 14)},
+                            {Clip(1, 44, 46)},
+                            {Clip(1, 60, 60), Clip(2, 14, 14)},
+                            std::vector<Frames>(20, Clip(1, 14, 14)),
+                            std::vector<Frames>(42, Clip(1, 14, 14))}) {
+    const BatchPlan plan = PlanOf(items, {.graphs = true, .hopper = true});
+    EXPECT_EQ(plan.tile_rows, PlanOf(items, {.graphs = false, .hopper = true}).tile_rows) << plan.patches();
   }
 }
 
