@@ -263,6 +263,9 @@ double Distance(const HostTensor& a, const HostTensor& b) {
   return std::sqrt(difference / norm);
 }
 
+// Two orders of the same sums in bf16, each of which is about 1.1e-2 from fp32.
+constexpr double kFurthestApart = 2e-2;
+
 // The most that an item's outputs differ where it is one of a batch from where it is alone.
 double DistanceFromAlone(Encoder& encoder, const std::string& grids) {
   const std::vector<Frames> items = MakeFrames(grids, encoder.info().tower);
@@ -318,7 +321,7 @@ int Buckets(const Arguments& arguments) {
     std::cout << grids << ", each against itself alone: relL2 " << distance << std::endl;
   }
   std::cout << "worst " << worst << "; beyond the graphs, against items alone, " << beyond << std::endl;
-  return worst < 1e-2 && beyond < 1e-2 ? 0 : 1;
+  return worst < 1e-2 && beyond < kFurthestApart ? 0 : 1;
 }
 
 // Looked up, so that the probe needs no CUDA header.
