@@ -61,8 +61,6 @@ class Scene final {
   std::vector<float> colors_;
 };
 
-std::string Bytes(const std::vector<uint8_t>& values) { return {values.begin(), values.end()}; }
-
 absl::StatusOr<ItemSource> MakeClip(const MixPart& part, const EmbedChoices& choices, uint64_t seed) {
   Scene scene(part.width, part.height, seed);
   std::vector<RgbImage> frames;
@@ -90,7 +88,7 @@ absl::StatusOr<ItemSource> MakeSource(const MixPart& part, const EmbedChoices& c
   if (part.kind == PayloadKind::kPatches) return MakePatches(part, seed);
   const RgbImage image = Scene(part.width, part.height, seed).Draw(0);
   if (part.kind == PayloadKind::kRaw) {
-    return RgbSource{.data = Bytes(image.rgb),
+    return RgbSource{.data = {image.rgb.begin(), image.rgb.end()},
                      .height = static_cast<uint32_t>(part.height),
                      .width = static_cast<uint32_t>(part.width)};
   }

@@ -91,7 +91,7 @@ std::string Table(const CheckpointSummary& summary) {
   return text;
 }
 
-nlohmann::ordered_json Json(const CheckpointSummary& summary) {
+nlohmann::ordered_json SummaryJson(const CheckpointSummary& summary) {
   const TowerConfig& tower = summary.tower;
   const ImageProcessorConfig& images = summary.image_processor;
   const Costs costs = CostsOf(summary);
@@ -151,7 +151,7 @@ class Inspect final : public Command {
     if (model_.empty()) return Fail(ExitCode::kUsage, "--model is required: a checkpoint folder, or random:2b");
     const absl::StatusOr<CheckpointSummary> summary = InspectCheckpoint(model_, dtype_);
     if (!summary.ok()) return Fail(ExitCode::kRefused, std::string(summary.status().message()));
-    const std::string text = json_ ? Json(*summary).dump(2) + "\n" : Table(*summary);
+    const std::string text = json_ ? SummaryJson(*summary).dump(2) + "\n" : Table(*summary);
     std::fputs(text.c_str(), stdout);
     return ExitCode::kOk;
   }

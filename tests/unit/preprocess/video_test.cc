@@ -18,8 +18,8 @@ using ::testing::AnyOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-constexpr VideoLimits kLimits = {.max_frame_pixels = 1 << 22, .max_seconds = 100, .max_frames = 1000};
-const ClipOptions kOptions = {.min_pixels = 4096, .max_pixels = 1 << 18, .max_patches = 1 << 16};
+constexpr VideoLimits kVideoLimits = {.max_frame_pixels = 1 << 22, .max_seconds = 100, .max_frames = 1000};
+const ClipOptions kSampleOptions = {.min_pixels = 4096, .max_pixels = 1 << 18, .max_patches = 1 << 16};
 
 std::vector<uint8_t> Sample(const std::string& name) {
   std::ifstream file(std::string(VITOWER_SAMPLES_DIR) + "/" + name, std::ios::binary);
@@ -27,8 +27,8 @@ std::vector<uint8_t> Sample(const std::string& name) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-absl::StatusOr<Clip> Decode(const std::vector<uint8_t>& bytes, const SamplingOptions& sampling = {}) {
-  return DecodeVideo(bytes, kLimits, sampling, kOptions);
+absl::StatusOr<Clip> DecodeSampled(const std::vector<uint8_t>& bytes, const SamplingOptions& sampling = {}) {
+  return DecodeVideo(bytes, kVideoLimits, sampling, kSampleOptions);
 }
 
 std::string Message(const absl::Status& status) {
@@ -37,7 +37,7 @@ std::string Message(const absl::Status& status) {
 }
 
 TEST(Video, TheHeaderSaysWhatTheClipHolds) {
-  const absl::StatusOr<VideoHeader> header = ProbeVideo(Sample("pan.mp4"), kLimits);
+  const absl::StatusOr<VideoHeader> header = ProbeVideo(Sample("pan.mp4"), kVideoLimits);
   ASSERT_TRUE(header.ok()) << header.status();
   EXPECT_EQ(header->container, "mp4");
   EXPECT_EQ(header->codec, "h264");
@@ -48,10 +48,10 @@ TEST(Video, TheHeaderSaysWhatTheClipHolds) {
 }
 
 TEST(Video, AGifIsAClipToo) {
-  const absl::StatusOr<VideoHeader> header = ProbeVideo(Sample("turning.gif"), kLimits);
+  const absl::StatusOr<VideoHeader> header = ProbeVideo(Sample("turning.gif"), kVideoLimits);
   ASSERT_TRUE(header.ok()) << header.status();
   EXPECT_EQ(header->frame_count, 3);
-  const absl::StatusOr<Clip> clip = Decode(Sample("turning.gif"));
+  const absl::StatusOr<Clip> clip = DecodeSampled(Sample("turning.gif"));
   ASSERT_TRUE(clip.ok()) << clip.status();
   EXPECT_THAT(clip->frame_indices, ElementsAre(0, 1, 2));
   EXPECT_TRUE(clip->padded);
@@ -81,7 +81,7 @@ TEST(Video, AHeaderThatIsSilentIsNoReasonToReadAllOfTheClip) {
 }
 
 TEST(Video, TheClipCarriesWhatWasSampled) {
-  const absl::StatusOr<Clip> clip = Decode(Sample("pan.mp4"));
+  const absl::StatusOr<Clip> clip = DecodeSampled(Sample("pan.mp4"));
   ASSERT_TRUE(clip.ok()) << clip.status();
   EXPECT_THAT(clip->frame_indices, ElementsAre(0, 18, 36, 53, 71, 89));
   EXPECT_EQ(clip->source_fps, 30);
@@ -97,7 +97,7 @@ TEST(Video, TheClipCarriesWhatWasSampled) {
 
 TEST(Video, IndicesCountFromTheBeginningOfTheWholeClip) {
   const absl::StatusOr<Clip> clip =
-      Decode(Sample("pan.mp4"), {.num_frames = 2, .start_seconds = 1.5, .end_seconds = 2});
+      DecodeSampled(Sample("pan.mp4"), {.num_frames = 2, .start_seconds = 1.5, .end_seconds = 2});
   ASSERT_TRUE(clip.ok()) << clip.status();
   EXPECT_THAT(clip->frame_indices, ElementsAre(45, 59));
 }
@@ -105,7 +105,7 @@ TEST(Video, IndicesCountFromTheBeginningOfTheWholeClip) {
 TEST(Video, EveryCutOfTheFileIsAnError) {
   const std::vector<uint8_t> bytes = Sample("pan.mp4");
   for (size_t size = 0; size < bytes.size(); size += 1 + bytes.size() / 200) {
-    const absl::StatusOr<Clip> clip = Decode({bytes.begin(), bytes.begin() + static_cast<int64_t>(size)});
+    const absl::StatusOr<Clip> clip = DecodeSampled({bytes.begin(), bytes.begin() + static_cast<int64_t>(size)});
     ASSERT_FALSE(clip.ok()) << size;
     EXPECT_THAT(Message(clip.status()), AnyOf(HasSubstr("truncated"), HasSubstr("empty"), HasSubstr("unknown")));
   }
@@ -119,7 +119,7 @@ TEST(Video, DamagedBytesGiveAllFramesOrAnError) {
     std::vector<uint8_t> damaged = bytes;
     const size_t reach = round % 2 == 0 ? damaged.size() : size_t{3000};
     for (int i = 0; i <= round % 4; ++i) damaged[random() % reach] = static_cast<uint8_t>(random());
-    const absl::StatusOr<Clip> clip = Decode(damaged, {.num_frames = 5});
+    const absl::StatusOr<Clip> clip = DecodeSampled(damaged, {.num_frames = 5});
     refused += clip.ok() ? 0 : 1;
     EXPECT_TRUE(!clip.ok() || clip->frames.frame_count == 5);
   }
@@ -128,7 +128,7 @@ TEST(Video, DamagedBytesGiveAllFramesOrAnError) {
 
 TEST(Video, WhatIsNoClipIsRefusedByName) {
   const auto refusal = [](std::string_view text) {
-    return Message(ProbeVideo(std::vector<uint8_t>(text.begin(), text.end()), kLimits).status());
+    return Message(ProbeVideo(std::vector<uint8_t>(text.begin(), text.end()), kVideoLimits).status());
   };
   EXPECT_EQ(refusal(""), "video is empty: 0 bytes");
   EXPECT_THAT(refusal("hello, I am a text"), HasSubstr("it begins with the bytes \"hello, I am \""));
@@ -145,44 +145,44 @@ TEST(Video, WhatIsNoClipIsRefusedByName) {
 
 TEST(Video, LimitsHoldBeforeAnythingIsDecoded) {
   const std::vector<uint8_t> bytes = Sample("pan.mp4");
-  VideoLimits limits = kLimits;
+  VideoLimits limits = kVideoLimits;
   limits.max_frames = 89;
   EXPECT_THAT(Message(ProbeVideo(bytes, limits).status()), HasSubstr("90 frames, the limit is 89"));
-  limits = kLimits;
+  limits = kVideoLimits;
   limits.max_seconds = 2.5;
   EXPECT_THAT(Message(ProbeVideo(bytes, limits).status()), HasSubstr("3 s long, the limit is 2.5 s"));
-  limits = kLimits;
+  limits = kVideoLimits;
   limits.max_frame_pixels = 480 * 270 - 1;
   EXPECT_THAT(Message(ProbeVideo(bytes, limits).status()), HasSubstr("129600 pixels, the limit is 129599"));
-  ClipOptions options = kOptions;
+  ClipOptions options = kSampleOptions;
   options.max_patches = 10;
-  EXPECT_THAT(Message(DecodeVideo(bytes, kLimits, {}, options).status()), HasSubstr("the limit is 10"));
+  EXPECT_THAT(Message(DecodeVideo(bytes, kVideoLimits, {}, options).status()), HasSubstr("the limit is 10"));
 }
 
 TEST(Video, DecodingEndsWhereverItIsOnceNobodyWaitsForTheClip) {
   const std::vector<uint8_t> bytes = Sample("pan.mp4");
   int questions = 0;
-  ClipOptions options = kOptions;
+  ClipOptions options = kSampleOptions;
   options.gone = [&] { return ++questions < 0; };
-  ASSERT_TRUE(DecodeVideo(bytes, kLimits, {}, options).ok());
+  ASSERT_TRUE(DecodeVideo(bytes, kVideoLimits, {}, options).ok());
   const int all = questions;
   EXPECT_GE(all, 20);  // 90 packets, first scanned and then decoded
   for (int last = 1; last <= all; ++last) {
     questions = 0;
     options.gone = [&] { return ++questions == last; };
-    EXPECT_TRUE(absl::IsCancelled(DecodeVideo(bytes, kLimits, {}, options).status()));
+    EXPECT_TRUE(absl::IsCancelled(DecodeVideo(bytes, kVideoLimits, {}, options).status()));
     EXPECT_EQ(questions, last);
   }
 }
 
 TEST(Video, ManyThreadsDecodeAtOnce) {
   const std::vector<uint8_t> bytes = Sample("pan.mp4");
-  const absl::StatusOr<Clip> want = Decode(bytes);
+  const absl::StatusOr<Clip> want = DecodeSampled(bytes);
   ASSERT_TRUE(want.ok());
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&] {
-      const absl::StatusOr<Clip> clip = Decode(bytes);
+      const absl::StatusOr<Clip> clip = DecodeSampled(bytes);
       ASSERT_TRUE(clip.ok()) << clip.status();
       EXPECT_TRUE(std::equal(want->frames.rgb.begin(), want->frames.rgb.end(), clip->frames.rgb.begin()));
     });
