@@ -1,7 +1,8 @@
 // What ThreadSanitizer is told where gRPC runs in the process under test. The packaged gRPC is not instrumented and
 // synchronises with absl::Mutex, so its own hand-overs between threads look like races: in the library itself (left out
 // by the option), and in the templates of its headers, which are compiled into our binaries. The latter are named one
-// by one, mostly by the innermost frame only, so that a race in our code below a gRPC callback is still reported.
+// by one, mostly by the innermost frame only, so that a race in our code below a gRPC callback is still reported. Which
+// frame is innermost depends on what is inlined, hence on how many sources are a batch: the tsan preset says so itself.
 
 #if defined(__SANITIZE_THREAD__)
 #define VITOWER_TSAN
