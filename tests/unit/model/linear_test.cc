@@ -132,8 +132,8 @@ TEST_P(EachLinearKernel, GiveWhatTheFormulaSays) {
 INSTANTIATE_TEST_SUITE_P(Each, EachLinearKernel, testing::ValuesIn(LinearKernels().begin(), LinearKernels().end()),
                          [](const auto& one) { return std::string(one.param->name); });
 
-// By itself in its process, as ctest runs it, this is the first to need a second thread.
-TEST(Linear, RunsOnAllThreadsOfThePool) {
+// A suite of its own: alone in its process, as ctest runs a suite, this is the first to need a second thread.
+TEST(LinearThreads, AreAllOfThePool) {
   const c10::InferenceMode inference;
   Linear(at::randn({256, 64}), at::zeros({256}))(at::randn({64, 64}));
   const auto tasks = std::filesystem::directory_iterator("/proc/self/task");
