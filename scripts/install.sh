@@ -48,6 +48,7 @@ fi
 
 [[ -x .venv/bin/python ]] || "${PYTHON:-python3}" -m venv .venv
 pip=(.venv/bin/python -m pip --disable-pip-version-check)
+pip_install=("${pip[@]}" install -q --no-compile)  # see below
 if ! .venv/bin/python -c "import importlib.metadata as m, sys; sys.exit(m.version('torch').split('+')[0] != '${torch#torch==}')" 2>/dev/null; then
   index=(); [[ -z ${VITOWER_TORCH_INDEX:-} ]] || index=(--index-url "$VITOWER_TORCH_INDEX")
   if "${pip[@]}" install -q --dry-run --report - "${index[@]}" "$torch" 2>/dev/null | grep -q '"nvidia-'; then
@@ -56,15 +57,17 @@ if ! .venv/bin/python -c "import importlib.metadata as m, sys; sys.exit(m.versio
   else
     echo "install: $torch (CPU build, about 200 MB)"
   fi
-  "${pip[@]}" install -q "${index[@]}" "$torch"
+  "${pip_install[@]}" "${index[@]}" "$torch"
 fi
 if ((${#python_packages[@]})); then
   stamp=.venv/requirements.sha256
   if ! sha256sum --status -c "$stamp" 2>/dev/null ||
      ! .venv/bin/python -c "import av, grpc, grpc_tools, numpy, PIL, pyarrow, pytest, ray, safetensors, tqdm, transformers" 2>/dev/null; then
     echo "install: Python packages of the tests"
-    "${pip[@]}" install -q "${python_packages[@]}"
-    "${pip[@]}" install -q --no-deps -r tests/requirements-no-deps.txt
+    "${pip_install[@]}" "${python_packages[@]}"
+    "${pip_install[@]}" --no-deps -r tests/requirements-no-deps.txt
+    # Half of pip's time, on one core, would go to compiling the modules; here all cores do. Some are templates, not Python.
+    .venv/bin/python -m compileall -q -j 0 .venv/lib >/dev/null || true
     sha256sum tests/requirements*.txt >"$stamp"
   fi
 fi
