@@ -3,8 +3,8 @@
 //   gpu_probe dump --model M --input frames.safetensors --output out.safetensors [--stages] [--single]
 //   gpu_probe bench --model M --grids N*TxHxW,... [--repeats N] [--tokens-only]
 //   gpu_probe flow --model M --grids N*TxHxW,... [--seconds N] [--tokens-only]   all its encoders at once
-//   gpu_probe buckets --model M                      every graph against the kernels launched one by one, larger batches
-//                                                    against their items
+//   gpu_probe buckets --model M                      every graph against the kernels launched one by one, larger
+//                                                    batches against their items
 //   gpu_probe steady --model M [--count N]            batches of many sizes; does memory grow once all were seen?
 //   gpu_probe profile --model M --grids N*TxHxW      one pass between cudaProfilerStart and cudaProfilerStop
 // Everywhere: [--device cuda:0] [--dtype bf16] [--no-graphs] [--flash]
