@@ -48,15 +48,7 @@ __device__ __forceinline__ void LoadQueries(const T* source, int64_t row_stride,
     const float* angles = rotary + read * kHeadDim + first;
     Vec<T, kRun> a = Load<kRun>(low);
     Vec<T, kRun> b = Load<kRun>(low + kHalf);
-    const auto cosines = Load<kRun>(angles);
-    const auto sines = Load<kRun>(angles + kHalf);
-#pragma unroll
-    for (int j = 0; j < kRun; ++j) {
-      const float x = AsFloat(a.values[j]);
-      const float y = AsFloat(b.values[j]);
-      a.values[j] = FromFloat<T>(x * cosines.values[j] - y * sines.values[j]);
-      b.values[j] = FromFloat<T>(y * cosines.values[j] + x * sines.values[j]);
-    }
+    TurnPairs(a, b, Load<kRun>(angles), Load<kRun>(angles + kHalf));
     Save(place(row, first), a);
     Save(place(row, first + kHalf), b);
   }

@@ -256,20 +256,26 @@ struct Groups {
   };
 };
 
+// What `use` returns for the kernels that take such tiles; `otherwise` where none does.
+template <typename Result, typename Use>
+Result ForTileRows(int32_t tile_rows, Result otherwise, const Use& use) {
+  if (tile_rows == kSmallTileRows) return use(Groups<kSmallTileRows / kGroupRows>{});
+  if (tile_rows == kHopperTileRows) return use(Groups<kHopperTileRows / kGroupRows>{});
+  if (tile_rows == kShortTileRows) return use(Groups<kShortTileRows / kGroupRows>{});
+  return otherwise;
+}
+
 }  // namespace
 
 int32_t HopperAttentionBlocks(Element element, int32_t head_dim, int32_t tile_rows) {
-  if (tile_rows == kSmallTileRows) return AttentionBlocks<Groups<1>::Kernel>(element, head_dim);
-  if (tile_rows == kHopperTileRows) return AttentionBlocks<Groups<3>::Kernel>(element, head_dim);
-  if (tile_rows == kShortTileRows) return AttentionBlocks<Groups<4>::Kernel>(element, head_dim);
-  return 0;
+  return ForTileRows(
+      tile_rows, 0, [&](auto groups) { return AttentionBlocks<decltype(groups)::template Kernel>(element, head_dim); });
 }
 
 cudaError_t LaunchHopperAttention(Element element, const TileAttentionArgs& args, cudaStream_t stream) {
-  if (args.tile_rows == kSmallTileRows) return LaunchAttention<Groups<1>::Kernel>(element, args, stream);
-  if (args.tile_rows == kHopperTileRows) return LaunchAttention<Groups<3>::Kernel>(element, args, stream);
-  if (args.tile_rows == kShortTileRows) return LaunchAttention<Groups<4>::Kernel>(element, args, stream);
-  return cudaErrorInvalidValue;
+  return ForTileRows(args.tile_rows, cudaErrorInvalidValue, [&](auto groups) {
+    return LaunchAttention<decltype(groups)::template Kernel>(element, args, stream);
+  });
 }
 
 }  // namespace vitower

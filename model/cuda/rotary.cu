@@ -27,13 +27,7 @@ __global__ void __launch_bounds__(kThreads) RotaryKernel(RotaryArgs args, int64_
   const auto sines = Load<kCount>(angles + half);
   Vec<T, kCount> a = Load<kCount>(low);
   Vec<T, kCount> b = Load<kCount>(high);
-#pragma unroll
-  for (int i = 0; i < kCount; ++i) {
-    const float x = AsFloat(a.values[i]);
-    const float y = AsFloat(b.values[i]);
-    a.values[i] = FromFloat<T>(x * cosines.values[i] - y * sines.values[i]);
-    b.values[i] = FromFloat<T>(y * cosines.values[i] + x * sines.values[i]);
-  }
+  TurnPairs(a, b, cosines, sines);
   Save(low, a);
   Save(high, b);
 }

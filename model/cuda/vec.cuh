@@ -48,6 +48,19 @@ __device__ __forceinline__ void Save(T* to, const Vec<T, kCount>& values) {
   *reinterpret_cast<Vec<T, kCount>*>(to) = values;
 }
 
+// Rotary embedding in fp32 of the pairs (a[i], b[i]).
+template <typename T, int kCount>
+__device__ __forceinline__ void TurnPairs(Vec<T, kCount>& a, Vec<T, kCount>& b, const Vec<float, kCount>& cosines,
+                                          const Vec<float, kCount>& sines) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    const float x = AsFloat(a.values[i]);
+    const float y = AsFloat(b.values[i]);
+    a.values[i] = FromFloat<T>(x * cosines.values[i] - y * sines.values[i]);
+    b.values[i] = FromFloat<T>(y * cosines.values[i] + x * sines.values[i]);
+  }
+}
+
 // The item that holds a patch. REQUIRES: row < batch.patches.
 __device__ __forceinline__ ItemPlace FindItem(const DeviceItems& batch, int32_t row) {
   int32_t low = 0;

@@ -33,22 +33,15 @@ __device__ __forceinline__ void StoreMatrices(void* row, uint32_t upper, uint32_
                : "memory");
 }
 
-// Keeps the compiler from using sums before they are waited for.
-template <int kBlocks>
-__device__ __forceinline__ void Settle(float (&sum)[kBlocks][4]) {
+// Keeps the compiler from using sums before they are waited for, and left operands as they are until then.
+__device__ __forceinline__ void Settle(float& value) { asm volatile("" : "+f"(value)::"memory"); }
+__device__ __forceinline__ void Settle(uint32_t& value) { asm volatile("" : "+r"(value)::"memory"); }
+template <typename Value, int kCount>
+__device__ __forceinline__ void Settle(Value (&values)[kCount][4]) {
 #pragma unroll
-  for (int n = 0; n < kBlocks; ++n) {
+  for (int n = 0; n < kCount; ++n) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) asm volatile("" : "+f"(sum[n][i])::"memory");
-  }
-}
-// The same for left operands, which must stay as they are until then.
-template <int kSteps>
-__device__ __forceinline__ void Settle(uint32_t (&a)[kSteps][4]) {
-#pragma unroll
-  for (int n = 0; n < kSteps; ++n) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) asm volatile("" : "+r"(a[n][i])::"memory");
+    for (int i = 0; i < 4; ++i) Settle(values[n][i]);
   }
 }
 
